@@ -1,0 +1,204 @@
+"""The task contract: what there is in the world, how an episode starts, what counts as success. Never a reward.
+
+A new task is one module with one `Task` subclass, a `reward(world, action)` function (the expert reward, our
+reference) and one yaml in `conf/task/`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import mujoco
+import numpy as np
+
+from embodied.core.errors import ConfigError, UnknownNameError
+from embodied.core.quantities import Quantity, Schema
+from embodied.core.reward import RewardProgram
+from embodied.core.world import World
+from embodied.sim.engine import initial_state
+from embodied.sim.reads import Frames, Source
+
+
+@dataclass(frozen=True)
+class ModelEdit:
+    """`model.<field>[index] = values[i]` for environment i, e.g. a prop's place in `body_pos`."""
+
+    field: str
+    index: Any
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Start:
+    """The start of n episodes: states `(n, n_state)`, parameters by name `(n, ...)`, edits of the models."""
+
+    states: np.ndarray
+    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
+    edits: Sequence[ModelEdit] = ()
+
+
+class Expert(Protocol):
+    """A scripted reference policy over a batch of worlds."""
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Forgets the phases of the environments `rows` (new episodes)."""
+        ...
+
+    def act(self, world: World) -> np.ndarray:
+        """Actions `(n, A)` in [-1, 1] for worlds of batch shape `(n,)`."""
+        ...
+
+
+class Task(ABC):
+    """Base of all simulated tasks.
+
+    Subclasses give `name`, `quantities`, `observation`, `spec`, `start`, `success`; most other parts have
+    defaults.
+
+    Args:
+        instruction: what the robot shall do, as a person would say it.
+        control_dt_s: time between two actions [s].
+        sim_dt_s: physics timestep [s]; divides `control_dt_s`. None keeps the model's own.
+        episode_steps: actions per episode, after which it is truncated.
+        aliases: published names of quantities, mapping alias -> path.
+    """
+
+    name: str
+    quantities: Mapping[Quantity, Source]
+    observation: Sequence[str]
+
+    def __init__(
+        self,
+        *,
+        instruction: str,
+        control_dt_s: float,
+        episode_steps: int,
+        sim_dt_s: float | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
+        if not instruction.strip():
+            raise ConfigError(f"task '{self.name}' needs an instruction, such as 'Push the cube to the goal.'")
+        if episode_steps < 1:
+            raise ConfigError(f"task '{self.name}': episode_steps={episode_steps} must be at least 1")
+        self.instruction, self.control_dt_s = instruction, float(control_dt_s)
+        self.episode_steps, self._sim_dt_s, self.aliases = int(episode_steps), sim_dt_s, dict(aliases or {})
+
+    @abstractmethod
+    def spec(self) -> mujoco.MjSpec:
+        """The MuJoCo model, without the sensors of the quantities."""
+
+    @abstractmethod
+    def start(self, rng: np.random.Generator, n: int) -> Start:
+        """Draws the starts of n episodes."""
+
+    @abstractmethod
+    def success(self, world: World) -> np.ndarray:
+        """Whether the task is done, bool `(...)`."""
+
+    def terminated(self, world: World) -> np.ndarray:
+        """Whether the episode has ended for good (a fall), bool `(...)`; success does not end an episode."""
+        return np.zeros(world.batch_shape, dtype=bool)
+
+    def control(self, action: np.ndarray, states: np.ndarray, last_control: np.ndarray) -> np.ndarray:
+        """Maps actions in [-1, 1] `(n, A)` to MuJoCo controls `(n, nu)`; by default onto the control range."""
+        low, high = self.model.actuator_ctrlrange.T
+        return low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+
+    def expert(self, n: int) -> Expert:
+        """A scripted reference policy for n environments."""
+        raise ConfigError(f"task '{self.name}' has no scripted expert")
+
+    @property
+    def has_expert(self) -> bool:
+        """Whether `expert` is implemented."""
+        return type(self).expert is not Task.expert
+
+    @property
+    def control_spec(self) -> int:
+        """Which parts of MuJoCo's user state the controls are."""
+        return int(mujoco.mjtState.mjSTATE_CTRL)
+
+    @property
+    def action_size(self) -> int:
+        """Length A of an action."""
+        return self.model.nu
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The readable quantities."""
+        schema = Schema.of(self.quantities, self.aliases)
+        for path in self.observation:
+            if path not in schema.quantities:
+                raise UnknownNameError("quantity", path, schema.quantities, f"observation of task {self.name}")
+        return schema
+
+    @cached_property
+    def model(self) -> mujoco.MjModel:
+        """The compiled model with the quantities' sensors."""
+        spec = self.spec()
+        for quantity, source in self.quantities.items():
+            source.install(spec, quantity.path)
+        model = spec.compile()
+        if self._sim_dt_s is not None:
+            model.opt.timestep = self._sim_dt_s
+        return model
+
+    @cached_property
+    def n_substeps(self) -> int:
+        """Physics steps per action."""
+        ratio = self.control_dt_s / self.model.opt.timestep
+        if abs(ratio - round(ratio)) > 1e-6 or round(ratio) < 1:
+            raise ConfigError(
+                f"task '{self.name}': control_dt_s={self.control_dt_s} is not a multiple of the physics"
+                f" timestep {self.model.opt.timestep}"
+            )
+        return round(ratio)
+
+    @cached_property
+    def _readers(self) -> list:
+        return [(q.path, q.shape, source.bind(self.model, q.path)) for q, source in self.quantities.items()]
+
+    def world_values(
+        self, states: np.ndarray, sensors: np.ndarray, parameters: Mapping[str, np.ndarray], t0: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """All quantities `(n, *shape)` of n states; `t0 (n,)` is the time at which each episode began [s]."""
+        frames = Frames(states, sensors, parameters)
+        values: dict[str, np.ndarray] = {"time": states[:, 0] - t0}
+        for path, shape, reader in self._readers:
+            value = reader(frames, values)
+            if value.shape != (len(states), *shape):
+                raise ConfigError(
+                    f"task '{self.name}': quantity '{path}' is declared {shape} but its source gives"
+                    f" {value.shape[1:]}"
+                )
+            values[path] = value
+        return values
+
+    def observe(self, world: World) -> np.ndarray:
+        """The policy's observation `(..., D)`: the quantities named in `observation`, flattened in order."""
+        batch = world.batch_shape
+        return np.concatenate([world.quantity(p).reshape(*batch, -1) for p in self.observation], axis=-1)
+
+    @property
+    def observation_size(self) -> int:
+        """Length D of an observation."""
+        return sum(int(np.prod(self.schema[p].shape)) for p in self.observation)
+
+    def home_state(self) -> np.ndarray:
+        """Full physics state `(n_state,)` of the model's home keyframe."""
+        return initial_state(self.model)
+
+    def expert_reward(self) -> RewardProgram:
+        """The reference reward: the function `reward` of the task's own module, as a program."""
+        module = sys.modules[type(self).__module__]
+        if not hasattr(module, "reward"):
+            raise ConfigError(f"task '{self.name}': module {module.__name__} has no function 'reward'")
+        return RewardProgram(
+            source=inspect.getsource(module.reward), writer="expert", task=self.name, evaluation="batched"
+        )
