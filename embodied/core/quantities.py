@@ -14,7 +14,9 @@ from functools import cached_property
 
 from embodied.core.errors import ConfigError, UnknownNameError
 
-_PATH = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")
+_RESERVED = frozenset({"time", "previous", "quantity", "values", "rows", "schema", "batch_shape"})
+_PATH = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")  # published names have capitals
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,16 @@ class Quantity:
     description: str
 
     def __post_init__(self) -> None:
-        parts = self.path.split(".")
-        if not _PATH.match(self.path) or any(keyword.iskeyword(part) for part in parts):
-            raise ConfigError(
-                f"quantity path '{self.path}' is not a dotted lower-case name, such as 'gripper.position'"
-            )
-        if parts[0] in {"time", "previous"} and self.path != "time":
-            raise ConfigError(f"quantity path '{self.path}': 'time' and 'previous' are reserved by the world")
+        if self.path != "time":
+            _check_name("quantity path", self.path, _PATH)
+
+
+def _check_name(kind: str, path: str, pattern: re.Pattern[str]) -> None:
+    parts = path.split(".")
+    if not pattern.fullmatch(path) or any(keyword.iskeyword(part) for part in parts):
+        raise ConfigError(f"{kind} '{path}' is not a dotted lower-case name, such as 'gripper.position'")
+    if parts[0] in _RESERVED:
+        raise ConfigError(f"{kind} '{path}': {', '.join(sorted(_RESERVED))} are reserved by the world")
 
 
 TIME = Quantity("time", (), "s", "-", "time since the start of the episode")
@@ -74,6 +79,7 @@ class Schema:
                 raise UnknownNameError("quantity", path, table, f"alias '{alias}'")
             if alias in table:
                 raise ConfigError(f"alias '{alias}' hides the quantity of the same name")
+            _check_name("alias", alias, _ALIAS)
         names = set(schema.names)
         for name in names:
             parent = name.rpartition(".")[0]
@@ -128,13 +134,13 @@ class Schema:
             for group in groups:
                 node = node.setdefault(group, {})
             node[leaf] = quantity
-        classes: list[str] = []
-        _render_class(root, tree, classes)
-        return "\n\n".join(classes)
+        classes: dict[str, str] = {}
+        _render_class(root, root, tree, classes)
+        return "\n\n".join(classes.values())
 
 
-def _render_class(name: str, node: dict, out: list[str]) -> None:
-    lines = [f"class {name}:"]
+def _render_class(name: str, root: str, node: dict, out: dict[str, str]) -> None:
+    lines, taken = [f"class {name}:"], {*out, root, name}
     for key, child in node.items():
         if isinstance(child, Quantity):
             shape = "(..., " + ", ".join(map(str, child.shape)) + ")" if child.shape else "(...)"
@@ -142,8 +148,11 @@ def _render_class(name: str, node: dict, out: list[str]) -> None:
             lines.append(f"    {key}: Array  # shape {shape}, [{child.unit}]{frame}: {child.description}")
         else:
             child_name = "".join(part.capitalize() for part in key.split("_"))
-            _render_class(child_name, child, out)
+            if child_name in taken:  # `left.joint` and `right.joint` are two classes
+                child_name = name + child_name
+            _render_class(child_name, root, child, out)
+            taken = {*taken, *out}
             lines.append(f"    {key}: {child_name}")
-    if name == "World":
-        lines.append("    previous: World  # the world one control step earlier (itself at the first step)")
-    out.append("\n".join(lines))
+    if name == root:
+        lines.append(f"    previous: {root}  # the world one control step earlier (itself at the first step)")
+    out[name] = "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Early checks of constructor arguments and requests: a wrong value is named before the first call, not by it."""
+"""Early checks of constructor arguments and requests: a wrong value is named before the first call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ def positive(where: str, name: str, value: Any) -> float:
     Raises:
         ConfigError: anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or value <= 0
+    ):
         raise ConfigError(f"{where}: {name}={value!r} must be a finite number above 0")
     return float(value)
 

@@ -1,8 +1,9 @@
 """One bounded HTTP request: total deadline, silence limit, byte cap.
 
-The exchange runs on its own event loop in a daemon thread. Cancelling a task ends a connect, a trickle of header
-bytes and an endless body alike, where socket timeouts restart with every byte; and the caller is released at the
-deadline even while a name look-up hangs inside the C library. It works under a running event loop too.
+The exchange runs on its own event loop in a daemon thread. Cancelling a task ends a connect, a trickle of
+header bytes and an endless body alike, where socket timeouts restart with every byte; and the caller is
+released at the deadline even while a name look-up hangs inside the C library. It works under a running event
+loop too.
 """
 
 from __future__ import annotations
@@ -49,14 +50,14 @@ class Reply:
 
 
 def post(call: Call) -> Reply:
-    """Sends a POST and returns what came back. Faults of the network are told by `Reply.ended`, never raised."""
+    """Sends a POST and returns what came back. Network faults are told by `Reply.ended`, never raised."""
     reply = Reply()
     finished = threading.Event()
 
     def work() -> None:
         try:
             asyncio.run(_bounded(call, reply))
-        except BaseException as error:  # noqa: BLE001  a thread has nobody above it to report to
+        except BaseException as error:
             reply.ended, reply.detail = "broken", f"{type(error).__name__}: {error}"
         finally:
             finished.set()

@@ -1,7 +1,7 @@
 """Keeps keys out of texts: exact known values and patterns that look like keys.
 
-Only the *names* of environment variables are kept; their values are read when a text is redacted. So no object
-of this package holds a key that a debugger, a pickle or a `repr` could show.
+Only the *names* of environment variables are kept; their values are read when a text is redacted. So no
+object of this package holds a key that a debugger, a pickle or a `repr` could show.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import re
 import threading
 
 MARK = "[redacted]"
-# Shorter values ("EMPTY", "none": what local servers are given) are no secrets, and replacing them would garble
-# answers in which the word occurs.
+# Shorter values ("EMPTY", "none": what local servers are given) are no secrets, and replacing them would
+# garble answers in which the word occurs.
 MIN_SECRET_CHARS = 8
 HTTP_LOGGERS = (
     "httpx",
@@ -58,6 +58,13 @@ def exact(text: str) -> str:
     return text
 
 
+def exact_bytes(data: bytearray) -> bytearray:
+    """Replaces the registered secrets in bytes that came from outside."""
+    for value in secrets():
+        data = data.replace(value.encode("utf-8", "surrogateescape"), MARK.encode())
+    return data
+
+
 def everything(text: str) -> str:
     """Replaces the registered secrets and whatever looks like a key: for errors and logs."""
     return _PATTERNS.sub(MARK, exact(text))
@@ -70,7 +77,7 @@ class RedactFilter(logging.Filter):
         """Always lets the record pass, without the secrets."""
         try:
             text = record.getMessage()
-        except Exception:  # noqa: BLE001  a malformed record is logging's to report, not ours to hide
+        except Exception:
             return True
         clean = everything(text)
         if clean != text:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from embodied.core.errors import ConfigError
+from embodied.core.errors import ConfigError, DivergenceError
 from embodied.core.world import World
 from embodied.sim.engine import BatchEngine
 from embodied.sim.randomization import Randomization
-from embodied.sim.task import Start, Task
+from embodied.sim.task import ModelEdit, Start, Task
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,22 @@ class Step:
     success: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """What the world of one moment is computed from. Its arrays are never written again."""
+
+    states: np.ndarray
+    sensors: np.ndarray
+    parameters: Mapping[str, np.ndarray]
+    t0: np.ndarray
+
+    def replaced(self, rows: np.ndarray, other: _Moment) -> _Moment:
+        """This moment with the environments `rows` taken from `other` (all N rows long)."""
+        states, sensors = self.states.copy(), self.sensors.copy()
+        states[rows], sensors[rows] = other.states[rows], other.sensors[rows]
+        return _Moment(states, sensors, other.parameters, other.t0)
 
 
 class BatchEnv:
@@ -77,10 +93,12 @@ class BatchEnv:
         self.randomization = randomization
         self._parameters: dict[str, np.ndarray] = {}
         self._edits: dict[str, tuple[str, Any, np.ndarray]] = {}
-        self._control = np.zeros((n_envs, self.engine.n_control))
+        self._control = np.tile(self.engine.initial_control, (n_envs, 1))
         self._t0 = np.zeros(n_envs)
         self._elapsed = np.zeros(n_envs, dtype=np.int64)
         self._world: World | None = None
+        self._moment: _Moment | None = None
+        self._before: _Moment | None = None
         self._pending: list[np.ndarray] = []
         self._delay = np.zeros(n_envs, dtype=np.int64)
 
@@ -93,9 +111,11 @@ class BatchEnv:
 
     def reset(self) -> np.ndarray:
         """Starts N new episodes; returns observations `(N, D)`."""
+        everyone = np.arange(self.n_envs)
         self._elapsed[:] = 0
-        self._begin(np.arange(self.n_envs))
-        self._world = World(self.task.schema, self._values())
+        self._begin(everyone)
+        self._moment, self._before = self._read(), None
+        self._world = self._world_of(self._moment)
         return self._observe(self._world)
 
     def step(self, action: np.ndarray) -> Step:
@@ -106,48 +126,69 @@ class BatchEnv:
 
         Raises:
             ConfigError: wrong shape or a value that is not finite.
-            DivergenceError: the simulation left the finite numbers.
+            DivergenceError: the simulation left the finite numbers. No environment has moved; the error names the
+                first that diverged in `env`, the control step in `step`, the state before it in `state`.
         """
         task, before = self.task, self.world
-        action = np.asarray(action, dtype=np.float64)
-        if action.shape != (self.n_envs, task.action_size) or not np.isfinite(action).all():
-            raise ConfigError(
-                f"action must be finite and of shape {(self.n_envs, task.action_size)}, got shape"
-                f" {action.shape}{'' if np.isfinite(action).all() else ' with NaN or infinity'}"
-            )
-        action = np.clip(action, -1.0, 1.0)
-        self._control = task.control(self._delayed(action), self.engine.states, self._control)
-        self.engine.step(self._control)
+        action = self._checked(action)
+        pending = self._pending
+        control = task.control(self._delayed(action), self.engine.states, self._control)
+        try:
+            self.engine.step(control)
+        except DivergenceError:
+            self._pending = pending
+            raise
+        self._control = control
         self._elapsed += 1
-        world = World(task.schema, self._values(), before)
+        self._before, self._moment = self._moment, self._read()
+        world = self._world_of(self._moment, before)
         success, terminated = task.success(world), task.terminated(world)
         truncated = (self._elapsed >= task.episode_steps) & ~terminated
         final = self._observe(world)
-        ended = np.flatnonzero(terminated | truncated)
         self._world, observation = world, final
-        if ended.size:
-            self._restart(ended, world)
-            observation = self._observe(self._world)
+        ended = terminated | truncated
+        if ended.any():
+            rows = np.flatnonzero(ended)
+            self._restart(rows)
+            observation = final.copy()
+            observation[rows] = self._observe(self._world)[rows]
         return Step(world, action, observation, final, success, terminated, truncated)
 
-    def _restart(self, ended: np.ndarray, world: World) -> None:
+    def _checked(self, action: np.ndarray) -> np.ndarray:
+        """The action as float64, clipped to [-1, 1]."""
+        action = np.asarray(action, dtype=np.float64)
+        finite = np.isfinite(action).all()
+        if action.shape != (self.n_envs, self.task.action_size) or not finite:
+            raise ConfigError(
+                f"action must be finite and of shape {(self.n_envs, self.task.action_size)}, got shape"
+                f" {action.shape}{'' if finite else ' with NaN or infinity'}"
+            )
+        return np.clip(action, -1.0, 1.0)
+
+    def _restart(self, ended: np.ndarray) -> None:
         """Starts new episodes in the rows `ended`; only these rows are read again."""
+        assert self._moment is not None and self._before is not None
         self._elapsed[ended] = 0
         self._begin(ended)
-        fresh = self._values(ended)
-        current, previous = world.values(), world.previous.values()
-        for path, value in fresh.items():
-            for table in (current, previous):
-                table[path] = table[path].copy()
-                table[path][ended] = value
-        self._world = World(self.task.schema, current, World(self.task.schema, previous))
+        self._moment = self._read(ended, self._moment)
+        # A new episode's first world is its own previous one.
+        self._before = self._before.replaced(ended, self._moment)
+        self._world = self._world_of(self._moment, self._world_of(self._before))
 
-    def _values(self, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        if rows is None:
-            return self.task.world_values(self.engine.states, self.engine.read(), self._parameters, self._t0)
-        states = self.engine.states[rows]
-        parameters = {name: value[rows] for name, value in self._parameters.items()}
-        return self.task.world_values(states, self.engine.read(states, rows), parameters, self._t0[rows])
+    def _read(self, rows: np.ndarray | None = None, moment: _Moment | None = None) -> _Moment:
+        """The present moment; with `rows` only these are read and the others taken from `moment`."""
+        states = self.engine.states.copy()
+        if rows is None or moment is None:
+            sensors = self.engine.read(states, control=self.engine.control)
+        elif moment.sensors.size == 0:
+            sensors = moment.sensors
+        else:
+            sensors = moment.sensors.copy()
+            sensors[rows] = self.engine.read(states[rows], rows)
+        return _Moment(states, sensors, self._parameters, self._t0)
+
+    def _world_of(self, moment: _Moment, previous: World | None = None) -> World:
+        return self.task.world(moment.states, moment.sensors, moment.parameters, moment.t0, previous)
 
     def _observe(self, world: World) -> np.ndarray:
         observation = self.task.observe(world)
@@ -171,16 +212,22 @@ class BatchEnv:
         if self.randomization is not None:
             edits += self.randomization.draw_edits(self.rng, self.task.model, len(rows))
             self._delay[rows] = self.randomization.draw_delay(self.rng, len(rows))
-        self.engine.states[rows] = start.states
-        self._t0[rows] = start.states[:, 0]
-        self._control[rows] = 0.0
+        control = self.engine.initial_control if start.control is None else start.control
+        self._control, self._t0 = self._control.copy(), self._t0.copy()  # worlds of old moments keep the old ones
+        self._control[rows], self._t0[rows] = control, start.states[:, 0]
+        self.engine.states[rows], self.engine.control[rows] = start.states, control
+        parameters = {
+            name: self._parameters[name].copy()
+            if name in self._parameters
+            else np.zeros((self.n_envs, *np.shape(value)[1:]))
+            for name, value in start.parameters.items()
+        }
         for name, value in start.parameters.items():
-            if name not in self._parameters:
-                self._parameters[name] = np.zeros((self.n_envs, *value.shape[1:]))
-            self._parameters[name] = self._parameters[name].copy()
-            self._parameters[name][rows] = value
+            parameters[name][rows] = value
+        self._parameters = {**self._parameters, **parameters}
         for edit in edits:
             self._install(edit.field, edit.index, edit.values, rows)
+        self.engine.settle()
 
     def _install(self, field: str, index: Any, values: np.ndarray, rows: np.ndarray) -> None:
         key = f"{field}/{index}"
@@ -199,6 +246,7 @@ class BatchEnv:
         arrays = {
             "states": self.engine.states.copy(),
             "control": self._control.copy(),
+            "engine_control": self.engine.control.copy(),
             "t0": self._t0.copy(),
             "elapsed": self._elapsed.copy(),
             "delay": self._delay.copy(),
@@ -206,41 +254,72 @@ class BatchEnv:
         }
         arrays |= {f"parameter/{k}": v.copy() for k, v in self._parameters.items()}
         arrays |= {f"edit/{k}": v[2].copy() for k, v in self._edits.items()}
-        if self._world is not None:
-            arrays |= {f"world/{k}": v for k, v in self._world.values().items()}
-            arrays |= {f"previous/{k}": v for k, v in self._world.previous.values().items()}
+        for prefix, moment in (("now", self._moment), ("before", self._before)):
+            if moment is not None:
+                arrays |= {f"{prefix}/states": moment.states.copy(), f"{prefix}/sensors": moment.sensors.copy()}
         return {"arrays": arrays, "rng": self.rng.bit_generator.state, "step_count": self.engine.step_count}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Inverse of `get_state`."""
+        """Inverse of `get_state`.
+
+        Raises:
+            ConfigError: the state is of another task, number of environments or randomisation.
+        """
         arrays = state["arrays"]
         if arrays["states"].shape != self.engine.states.shape:
             raise ConfigError(
                 f"state of {arrays['states'].shape} does not fit {self.n_envs} environments of '{self.task.name}'"
                 f" {self.engine.states.shape}"
             )
+        if "now/states" not in arrays:
+            raise ConfigError("this state was taken before the first reset(); there is nothing to go on with")
         if self._world is None:
             self.reset()  # makes the slots for parameters and edits
-        self.engine.states = np.array(arrays["states"])
+        wanted = {f"edit/{k}" for k in self._edits} | {f"parameter/{k}" for k in self._parameters}
+        given = {k for k in arrays if k.startswith(("edit/", "parameter/"))}
+        if wanted != given:
+            raise ConfigError(
+                f"the state is of an environment built otherwise (task or randomisation): it has {sorted(given)},"
+                f" this one {sorted(wanted)}"
+            )
+        self._set_arrays(arrays)
         self.engine.step_count = int(state["step_count"])
+        self.rng.bit_generator.state = state["rng"]
+
+    def _set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.engine.states, self.engine.control = np.array(arrays["states"]), np.array(arrays["engine_control"])
         self._control, self._t0 = np.array(arrays["control"]), np.array(arrays["t0"])
         self._elapsed, self._delay = np.array(arrays["elapsed"]), np.array(arrays["delay"])
         self._pending = [np.array(row) for row in arrays["pending"]]
-        for name in self._parameters:
-            self._parameters[name] = np.array(arrays[f"parameter/{name}"])
+        self._parameters = {name: np.array(arrays[f"parameter/{name}"]) for name in self._parameters}
         everyone = np.arange(self.n_envs)
         for key, (field, index, _) in list(self._edits.items()):
             self._install(field, index, np.array(arrays[f"edit/{key}"]), everyone)
-        schema = self.task.schema
-        previous = World(schema, {p: arrays[f"previous/{p}"] for p in schema.quantities})
-        self._world = World(schema, {p: arrays[f"world/{p}"] for p in schema.quantities}, previous)
-        self.rng.bit_generator.state = state["rng"]
+        self.engine.settle()
+        moments = [
+            _Moment(
+                np.array(arrays[f"{prefix}/states"]),
+                np.array(arrays[f"{prefix}/sensors"]),
+                self._parameters,
+                self._t0,
+            )
+            if f"{prefix}/states" in arrays
+            else None
+            for prefix in ("now", "before")
+        ]
+        self._moment, self._before = moments
+        previous = None if self._before is None else self._world_of(self._before)
+        assert self._moment is not None
+        self._world = self._world_of(self._moment, previous)
 
     def start_of(self, row: int) -> Start:
         """The present state of one environment as a start: to replay or render it elsewhere."""
+        one = slice(row, row + 1)
         return Start(
-            states=self.engine.states[row : row + 1].copy(),
-            parameters={k: v[row : row + 1].copy() for k, v in self._parameters.items()},
+            states=self.engine.states[one].copy(),
+            parameters={k: v[one].copy() for k, v in self._parameters.items()},
+            edits=[ModelEdit(field, index, values[one].copy()) for field, index, values in self._edits.values()],
+            control=self._control[one].copy(),
         )
 
     def close(self) -> None:

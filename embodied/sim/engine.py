@@ -5,37 +5,40 @@ over from one control step to the next (warm starts are zeroed at each step's fi
 setting it is exact.
 
 A rollout's own sensor data is one substep old. `read` therefore evaluates sensors at a given state by one more
-`rollout(nstep=1)` on a copy of the model with Euler integration and with contacts, constraints and actuation
-switched off, unless a declared sensor needs them.
+`rollout(nstep=1)` on a copy of the model with Euler integration and with contacts, constraints, actuation and
+passive forces switched off, unless a sensor of the model needs them.
 
 Divergence does not show as NaN: MuJoCo resets by itself and rollout pads. It is detected by a returned time that
-is not `t0 + k dt`, and by values beyond MuJoCo's own limit of 1e10.
+is not `t0 + k dt`, and by values beyond 1e8.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import mujoco
 import numpy as np
 from mujoco import rollout
 
-from embodied.core.errors import DivergenceError
+from embodied.core.errors import ConfigError, DivergenceError
 
 _FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
-_STATE_LIMIT = 1e10
-_DYNAMIC_SENSORS = {
-    mujoco.mjtSensor.mjSENS_TOUCH,
-    mujoco.mjtSensor.mjSENS_ACCELEROMETER,
-    mujoco.mjtSensor.mjSENS_FORCE,
-    mujoco.mjtSensor.mjSENS_TORQUE,
-    mujoco.mjtSensor.mjSENS_ACTUATORFRC,
-    mujoco.mjtSensor.mjSENS_JOINTACTFRC,
-    mujoco.mjtSensor.mjSENS_FRAMELINACC,
-    mujoco.mjtSensor.mjSENS_FRAMEANGACC,
+# No robot is 1e8 m away. MuJoCo itself resets beyond 1e10; below that it would carry a blown-up state on.
+_STATE_LIMIT = 1e8
+# Sensors that positions and velocities determine. Any other kind (force, touch, acceleration, limit, plugin, and
+# kinds of a later MuJoCo) makes the reading step a full one.
+_KINEMATIC_SENSORS = {
+    getattr(mujoco.mjtSensor, f"mjSENS_{name}")
+    for name in (
+        "MAGNETOMETER CAMPROJECTION RANGEFINDER GYRO VELOCIMETER JOINTPOS JOINTVEL TENDONPOS TENDONVEL ACTUATORPOS"
+        " ACTUATORVEL BALLQUAT BALLANGVEL FRAMEPOS FRAMEQUAT FRAMEXAXIS FRAMEYAXIS FRAMEZAXIS FRAMELINVEL"
+        " FRAMEANGVEL SUBTREECOM SUBTREELINVEL SUBTREEANGMOM GEOMDIST GEOMNORMAL GEOMFROMTO CLOCK"
+    ).split()
 }
+# Fields from which MuJoCo derives others at compile time (subtree masses, inverse inertias of constraints).
+_FIELDS_WITH_DERIVED = frozenset({"body_mass", "body_inertia", "dof_armature"})
 
 
 class BatchEngine:
@@ -63,17 +66,20 @@ class BatchEngine:
         self.control_spec = control_spec
         self.n_state = mujoco.mj_stateSize(model, _FULL)
         self.n_control = mujoco.mj_stateSize(model, control_spec)
+        self.initial_control = initial_state(model, control_spec)
         self._models = [model] * n_envs
         self._read_model = reading_copy(model)
         self._read_models = [self._read_model] * n_envs
         self._data = [mujoco.MjData(model) for _ in range(max(1, n_threads))]
         self._read_data = [mujoco.MjData(self._read_model) for _ in range(max(1, n_threads))]
+        self._scratch = mujoco.MjData(model)
+        self._stale: set[int] = set()
         self._pool: rollout.Rollout | None = None
         self._trajectory = np.empty((n_envs, n_substeps, self.n_state))
         self._lagged = np.empty((n_envs, n_substeps, model.nsensordata))
         self._read_state = np.empty((n_envs, 1, self.n_state))
         self._control = np.empty((n_envs, n_substeps, self.n_control))
-        self._read_control = np.zeros((n_envs, 1, self.n_control))
+        self.control = np.tile(self.initial_control, (n_envs, 1))
         self.states = np.tile(initial_state(model), (n_envs, 1))
         self.step_count = 0
 
@@ -105,31 +111,49 @@ class BatchEngine:
             DivergenceError: an environment left the finite numbers; names it, the step and the state before.
         """
         self._control[:] = control[:, None, :]
-        before = self.states
-        self._rollout(self._models, self._data, before, self._control, self._trajectory, self._lagged)
+        before = given = self.states
+        if self.n_substeps == 1:
+            # A self-reset in the first step from time 0 would end at the expected time: start it at another one.
+            given = before.copy()
+            given[:, 0] += 1.0
+        self._rollout(self._models, self._data, given, self._control, self._trajectory, self._lagged)
         after = self._trajectory[:, -1, :].copy()
+        self._check(before, given, after, control)
+        if self.n_substeps == 1:
+            after[:, 0] = before[:, 0] + self.model.opt.timestep
         self.step_count += 1
-        self._check(before, after)
-        self.states = after
+        self.states, self.control = after, np.array(control, dtype=np.float64)
         return after
 
-    def read(self, states: np.ndarray | None = None, rows: Sequence[int] | None = None) -> np.ndarray:
+    def read(
+        self,
+        states: np.ndarray | None = None,
+        rows: Sequence[int] | np.ndarray | None = None,
+        control: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Sensor data exactly at the given states.
 
         Args:
             states: `(k, n_state)`; the current states by default.
             rows: the environments whose models are meant, length k; all by default.
+            control: `(k, n_control)`, the controls that act at these states; by default those that last acted in
+                `rows`. Sensors of forces and of mocap bodies depend on them.
 
         Returns:
-            `(k, nsensordata)`.
+            `(k, nsensordata)`, a new array.
         """
         states = self.states if states is None else states
-        models = self._read_models if rows is None else [self._read_models[i] for i in rows]
         k = len(states)
         sensors = np.empty((k, 1, self.model.nsensordata))
-        if self.model.nsensordata:
-            scratch, control = self._read_state[:k], self._read_control[:k]
-            self._rollout(models, self._read_data, states, control, scratch, sensors)
+        if self.model.nsensordata and k:
+            models = self._read_models if rows is None else [self._read_models[i] for i in rows]
+            if control is None:
+                control = self.control if rows is None else self.control[rows]
+            if not len(models) == len(control) == k:
+                raise ConfigError(f"read of {k} states with {len(models)} models and {len(control)} controls")
+            held = np.ascontiguousarray(control, dtype=np.float64)[:, None, :]
+            scratch = self._read_state[:k] if k <= self.n_envs else np.empty((k, 1, self.n_state))
+            self._rollout(models, self._read_data, states, held, scratch, sensors)
         return sensors[:, 0, :]
 
     def lagged_sensors(self) -> np.ndarray:
@@ -143,6 +167,15 @@ class BatchEngine:
             self._read_models[row] = copy.copy(self._read_model)
         for model in (self._models[row], self._read_models[row]):
             getattr(model, field)[index] = value
+            if field in _FIELDS_WITH_DERIVED:
+                self._stale.add(row)
+
+    def settle(self) -> None:
+        """Recomputes what MuJoCo derives from edited masses and inertias; call it after the edits of a start."""
+        for row in sorted(self._stale):
+            for model in (self._models[row], self._read_models[row]):
+                mujoco.mj_setConst(model, self._scratch)
+        self._stale.clear()
 
     def model_of(self, row: int) -> mujoco.MjModel:
         """The model that environment `row` steps with."""
@@ -161,7 +194,7 @@ class BatchEngine:
         self._pool.rollout(
             models,
             data,
-            np.ascontiguousarray(states),
+            np.ascontiguousarray(states, dtype=np.float64),
             control,
             control_spec=self.control_spec,
             skip_checks=True,
@@ -170,30 +203,44 @@ class BatchEngine:
             sensordata=out_sensors,
         )
 
-    def _check(self, before: np.ndarray, after: np.ndarray) -> None:
+    def _check(self, before: np.ndarray, given: np.ndarray, after: np.ndarray, control: np.ndarray) -> None:
         dt = self.model.opt.timestep
-        late = ~(np.abs(after[:, 0] - before[:, 0] - self.n_substeps * dt) < 0.5 * dt)
+        # Negated comparisons, so that NaN counts as divergence.
+        on_time = np.abs(after[:, 0] - given[:, 0] - self.n_substeps * dt) < 0.5 * dt
+        tame = max(after.max(), -after.min()) < _STATE_LIMIT
+        if tame and on_time.all():
+            return
         wild = ~(np.abs(after).max(axis=1) < _STATE_LIMIT)
-        bad = np.flatnonzero(late | wild)
-        if bad.size:
-            row = int(bad[0])
-            error = DivergenceError(
-                f"simulation diverged in environment {row} (of {bad.size} that did) at control step"
-                f" {self.step_count}, t = {before[row, 0]:.4g} s. Reduce the timestep or the control range;"
-                f" state before the step: {np.array2string(before[row], precision=4, threshold=40)}"
-            )
-            error.env, error.step, error.state = row, self.step_count, before[row].copy()  # type: ignore[attr-defined]
-            raise error
+        raise self._divergence(np.flatnonzero(~on_time | wild), before, control)
+
+    def _divergence(self, bad: np.ndarray, before: np.ndarray, control: np.ndarray) -> DivergenceError:
+        row = int(bad[0])
+        error = DivergenceError(
+            f"simulation diverged in environment {row} (of {bad.size} that did: {_some(bad)}) at control step"
+            f" {self.step_count + 1}, t = {before[row, 0]:.4g} s. Reduce the timestep or the control range;"
+            f" state [time, qpos, qvel, act] before the step: {_short(before[row])}; control: {_short(control[row])}"
+        )
+        error.env, error.step, error.state = row, self.step_count + 1, before[row].copy()  # type: ignore[attr-defined]
+        return error
 
 
-def initial_state(model: mujoco.MjModel) -> np.ndarray:
-    """Full physics state `(n_state,)` of the `home` keyframe, else of the first one, else of `qpos0`."""
+def _short(vector: np.ndarray) -> str:
+    return np.array2string(vector, precision=4, threshold=40, max_line_width=10**6)
+
+
+def _some(rows: Iterable[Any]) -> str:
+    names = [str(row) for row in rows]
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def initial_state(model: mujoco.MjModel, part: int = int(_FULL)) -> np.ndarray:
+    """State of the `home` keyframe, else of the first one, else of `qpos0`; `part` is a sum of `mjtState`."""
     data = mujoco.MjData(model)
     if model.nkey:
         home = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_KEY, "home")
         mujoco.mj_resetDataKeyframe(model, data, max(home, 0))
-    state = np.empty(mujoco.mj_stateSize(model, _FULL))
-    mujoco.mj_getState(model, data, state, _FULL)
+    state = np.empty(mujoco.mj_stateSize(model, part))
+    mujoco.mj_getState(model, data, state, part)
     return state
 
 
@@ -201,7 +248,15 @@ def reading_copy(model: mujoco.MjModel) -> mujoco.MjModel:
     """A copy on which one Euler step evaluates the sensors at the given state as cheaply as is exact."""
     copied = copy.copy(model)
     copied.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
-    if not any(kind in _DYNAMIC_SENSORS for kind in model.sensor_type):
+    if all(mujoco.mjtSensor(kind) in _KINEMATIC_SENSORS for kind in model.sensor_type):
         flags = mujoco.mjtDisableBit
-        copied.opt.disableflags |= int(flags.mjDSBL_CONTACT | flags.mjDSBL_CONSTRAINT | flags.mjDSBL_ACTUATION)
+        unneeded = (
+            flags.mjDSBL_CONTACT,
+            flags.mjDSBL_CONSTRAINT,
+            flags.mjDSBL_ACTUATION,
+            flags.mjDSBL_PASSIVE,
+            flags.mjDSBL_GRAVITY,
+            flags.mjDSBL_EULERDAMP,
+        )
+        copied.opt.disableflags |= sum(int(flag) for flag in unneeded)
     return copied

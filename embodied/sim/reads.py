@@ -7,14 +7,14 @@ Slices and parameters cost nothing. A frame of a body, site or geom is a sensor 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import mujoco
 import numpy as np
 
-from embodied.core.errors import UnknownNameError
+from embodied.core.errors import ConfigError, UnknownNameError
 
 _S = mujoco.mjtSensor
 FRAME_SENSORS = {
@@ -42,12 +42,55 @@ class Frames:
     parameters: Mapping[str, np.ndarray]
 
 
+Reader = Callable[[Frames, Mapping[str, np.ndarray]], np.ndarray]
+
+
+class Readings(Mapping[str, np.ndarray]):
+    """The quantities of n states, each evaluated when it is first asked for, then kept.
+
+    The frames must never be written again: readings are views of them.
+
+    Args:
+        readers: path -> (shape of one environment's value, reader), as a task binds them.
+        frames: what the readers read from.
+        t0: time at which each episode began `(n,)` [s].
+        owner: named in errors.
+    """
+
+    __slots__ = ("_frames", "_kept", "_owner", "_readers")
+
+    def __init__(
+        self, readers: Mapping[str, tuple[tuple[int, ...], Reader]], frames: Frames, t0: np.ndarray, owner: str
+    ) -> None:
+        self._readers, self._frames, self._owner = readers, frames, owner
+        self._kept: dict[str, np.ndarray] = {"time": frames.states[:, 0] - t0}
+
+    def __getitem__(self, path: str) -> np.ndarray:
+        found = self._kept.get(path)
+        if found is None:
+            shape, reader = self._readers[path]
+            found = reader(self._frames, self)
+            if found.shape != (len(self._frames.states), *shape):
+                raise ConfigError(
+                    f"{self._owner}: quantity '{path}' is declared {shape} but its source gives {found.shape[1:]}"
+                )
+            self._kept[path] = found
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        yield "time"
+        yield from self._readers
+
+    def __len__(self) -> int:
+        return 1 + len(self._readers)
+
+
 class Source(Protocol):
     """Origin of a quantity. `install` may add a sensor; `bind` finds addresses and gives a reader."""
 
     def install(self, spec: mujoco.MjSpec, name: str) -> None: ...
 
-    def bind(self, model: mujoco.MjModel, name: str) -> Callable[[Frames, Mapping[str, np.ndarray]], np.ndarray]: ...
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader: ...
 
 
 class _NoSensor:
@@ -164,7 +207,7 @@ class Parameter(_NoSensor):
 
 @dataclass(frozen=True)
 class Computed(_NoSensor):
-    """A formula over quantities declared earlier: `function(values) -> (n, ...)`, batched over rows."""
+    """A formula over other quantities: `function(values) -> (n, ...)`, batched over rows, each row by itself."""
 
     function: Callable[[Mapping[str, np.ndarray]], np.ndarray]
 

@@ -20,9 +20,10 @@ import numpy as np
 from embodied.core.errors import ConfigError, UnknownNameError
 from embodied.core.quantities import Quantity, Schema
 from embodied.core.reward import RewardProgram
-from embodied.core.world import World
+from embodied.core.world import World, lazy_world
+from embodied.core.writer import TaskDescription
 from embodied.sim.engine import initial_state
-from embodied.sim.reads import Frames, Source
+from embodied.sim.reads import Frames, Reader, Readings, Source
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,20 @@ class ModelEdit:
 
 @dataclass(frozen=True)
 class Start:
-    """The start of n episodes: states `(n, n_state)`, parameters by name `(n, ...)`, edits of the models."""
+    """The start of n episodes.
+
+    Attributes:
+        states: full physics states `(n, n_state)`.
+        parameters: episode parameters by name, `(n, ...)`.
+        edits: edits of the models, each for all n environments.
+        control: the `last_control` that `Task.control` sees first, `(n, n_control)`; None takes the controls of
+            the model's home keyframe (0 where it has none; mocap bodies where the model puts them).
+    """
 
     states: np.ndarray
     parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
     edits: Sequence[ModelEdit] = ()
+    control: np.ndarray | None = None
 
 
 class Expert(Protocol):
@@ -72,6 +82,7 @@ class Task(ABC):
     name: str
     quantities: Mapping[Quantity, Source]
     observation: Sequence[str]
+    action_description = "each component drives one actuator, linearly over its control range"
 
     def __init__(
         self,
@@ -107,8 +118,13 @@ class Task(ABC):
 
     def control(self, action: np.ndarray, states: np.ndarray, last_control: np.ndarray) -> np.ndarray:
         """Maps actions in [-1, 1] `(n, A)` to MuJoCo controls `(n, nu)`; by default onto the control range."""
-        low, high = self.model.actuator_ctrlrange.T
-        return low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        middle, half = self._control_range
+        return middle + np.clip(action, -1.0, 1.0) * half
+
+    @cached_property
+    def _control_range(self) -> tuple[np.ndarray, np.ndarray]:
+        low, high = self.model.actuator_ctrlrange.T.copy()
+        return 0.5 * (low + high), 0.5 * (high - low)
 
     def expert(self, n: int) -> Expert:
         """A scripted reference policy for n environments."""
@@ -161,24 +177,39 @@ class Task(ABC):
         return round(ratio)
 
     @cached_property
-    def _readers(self) -> list:
-        return [(q.path, q.shape, source.bind(self.model, q.path)) for q, source in self.quantities.items()]
+    def _readers(self) -> dict[str, tuple[tuple[int, ...], Reader]]:
+        return {q.path: (q.shape, source.bind(self.model, q.path)) for q, source in self.quantities.items()}
+
+    def readings(
+        self, states: np.ndarray, sensors: np.ndarray, parameters: Mapping[str, np.ndarray], t0: np.ndarray
+    ) -> Readings:
+        """The quantities of n states, evaluated on access; the arrays must not be written afterwards."""
+        return Readings(self._readers, Frames(states, sensors, parameters), t0, f"task '{self.name}'")
+
+    def world(
+        self,
+        states: np.ndarray,
+        sensors: np.ndarray,
+        parameters: Mapping[str, np.ndarray],
+        t0: np.ndarray,
+        previous: World | None = None,
+    ) -> World:
+        """The world of n states, batch shape `(n,)`; quantities are evaluated when they are first read.
+
+        Args:
+            states: full physics states `(n, n_state)`, never written afterwards.
+            sensors: `(n, nsensordata)` at these states (`BatchEngine.read`), never written afterwards.
+            parameters: episode parameters by name, `(n, ...)`.
+            t0: time at which each episode began `(n,)` [s].
+            previous: the world one control step earlier.
+        """
+        return lazy_world(self.schema, self.readings(states, sensors, parameters, t0), previous)
 
     def world_values(
         self, states: np.ndarray, sensors: np.ndarray, parameters: Mapping[str, np.ndarray], t0: np.ndarray
     ) -> dict[str, np.ndarray]:
         """All quantities `(n, *shape)` of n states; `t0 (n,)` is the time at which each episode began [s]."""
-        frames = Frames(states, sensors, parameters)
-        values: dict[str, np.ndarray] = {"time": states[:, 0] - t0}
-        for path, shape, reader in self._readers:
-            value = reader(frames, values)
-            if value.shape != (len(states), *shape):
-                raise ConfigError(
-                    f"task '{self.name}': quantity '{path}' is declared {shape} but its source gives"
-                    f" {value.shape[1:]}"
-                )
-            values[path] = value
-        return values
+        return dict(self.readings(states, sensors, parameters, t0))
 
     def observe(self, world: World) -> np.ndarray:
         """The policy's observation `(..., D)`: the quantities named in `observation`, flattened in order."""
@@ -191,8 +222,24 @@ class Task(ABC):
         return sum(int(np.prod(self.schema[p].shape)) for p in self.observation)
 
     def home_state(self) -> np.ndarray:
-        """Full physics state `(n_state,)` of the model's home keyframe."""
+        """Full physics state `(n_state,)` of the model's home keyframe (a copy)."""
+        return self._home.copy()
+
+    @cached_property
+    def _home(self) -> np.ndarray:
         return initial_state(self.model)
+
+    def description(self) -> TaskDescription:
+        """What a reward writer is told about the task."""
+        return TaskDescription(
+            name=self.name,
+            instruction=self.instruction,
+            schema=self.schema,
+            action_size=self.action_size,
+            action_description=self.action_description,
+            control_dt_s=self.control_dt_s,
+            episode_steps=self.episode_steps,
+        )
 
     def expert_reward(self) -> RewardProgram:
         """The reference reward: the function `reward` of the task's own module, as a program."""
