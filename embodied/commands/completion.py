@@ -105,7 +105,9 @@ def words_by_command() -> dict[str, list[str]]:
 
 def plural(group: str) -> str:
     """`task` -> `tasks`, `policy` -> `policies`."""
-    return group[:-1] + "ies" if group.endswith("y") else group if group.endswith("s") else group + "s"
+    if group.endswith("y"):
+        return group[:-1] + "ies"
+    return group if group.endswith(("s", "ed")) else group + "s"
 
 
 def bash_script() -> str:

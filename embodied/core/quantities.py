@@ -126,7 +126,7 @@ class Schema:
         return Schema.of([q for q in rows if q.path != "time"], data["aliases"])
 
     def class_listing(self, root: str = "World") -> str:
-        """Python-like listing of typed, commented attributes, as Text2Reward shows an environment to a model."""
+        """Python-like listing of typed, commented attributes, as Text2Reward shows a world to a model."""
         tree: dict = {}
         for path, quantity in self.quantities.items():
             node = tree

@@ -43,7 +43,7 @@ def quat_rotate(q: np.ndarray, vector: np.ndarray) -> np.ndarray:
 
 
 def quat_from_axis_angle(axis: np.ndarray, angle: np.ndarray | float) -> np.ndarray:
-    """Unit quaternion `(..., 4)` of a turn by `angle (...)` [rad] about `axis (..., 3)`, which need not be unit."""
+    """Unit quaternion `(..., 4)` of a turn by `angle (...)` [rad] about `axis (..., 3)` of any length."""
     axis, half = np.asarray(axis, dtype=np.float64), 0.5 * np.asarray(angle, dtype=np.float64)[..., None]
     unit = axis / np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-12)
     sine = np.sin(half) * unit
@@ -76,7 +76,7 @@ def quat_to_matrix(q: np.ndarray) -> np.ndarray:
 
 
 def matrix_to_quat(matrix: np.ndarray) -> np.ndarray:
-    """Unit quaternions `(..., 4)` with w >= 0 of rotation matrices `(..., 3, 3)` (Shepperd 1978, by the largest part)."""
+    """Unit quaternions `(..., 4)` with w >= 0 of rotation matrices `(..., 3, 3)` (Shepperd 1978)."""
     m = np.asarray(matrix, dtype=np.float64)
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
@@ -97,7 +97,7 @@ def matrix_to_quat(matrix: np.ndarray) -> np.ndarray:
 
 
 def matrix_to_6d(matrix: np.ndarray) -> np.ndarray:
-    """First two columns `(..., 6)` of rotation matrices: continuous, fit for regression (Zhou et al. 2019)."""
+    """First two columns `(..., 6)` of rotation matrices: fit for regression (Zhou et al. 2019)."""
     m = np.asarray(matrix, dtype=np.float64)
     return np.concatenate([m[..., :, 0], m[..., :, 1]], axis=-1)
 

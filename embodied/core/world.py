@@ -4,8 +4,9 @@ Shapes: every value carries the leading batch axes `(...)` of the world and the 
 last axes: `world.gripper.position` is `(..., 3)`. `world.time` is `(...)`. `world.previous` is the world one
 control step earlier.
 
-A world may evaluate a quantity when it is first asked for (`lazy_world`): a batch of locomotion states declares
-thirty quantities of which a reward reads three. The value is that of the world's own state, whenever it is read.
+A world may evaluate a quantity when it is first asked for (`lazy_world`): a batch of locomotion states
+declares thirty quantities of which a reward reads three. The value is that of the world's own state, whenever it
+is read.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def frozen(value: Any) -> np.ndarray:
 
 
 class World:
-    """Attribute access over arrays. Arrays are private read-only copies: no reward can write into the simulation.
+    """Attribute access over arrays: private read-only copies, so that no reward writes into the simulation.
 
     Args:
         schema: the readable names.
@@ -48,7 +49,9 @@ class World:
     _source: Mapping[str, np.ndarray] | None
     _previous: World | None
 
-    def __init__(self, schema: Schema, values: Mapping[str, np.ndarray], previous: World | None = None) -> None:
+    def __init__(
+        self, schema: Schema, values: Mapping[str, np.ndarray], previous: World | None = None
+    ) -> None:
         missing = [path for path in schema.quantities if path not in values]
         if missing:
             raise ConfigError(f"a world needs every quantity of its schema; missing: {', '.join(missing)}")
@@ -57,8 +60,8 @@ class World:
         for path, quantity in schema.quantities.items():
             if kept[path].shape != (*batch, *quantity.shape):
                 raise ConfigError(
-                    f"quantity '{path}' has shape {kept[path].shape}; with the batch axes {batch} of 'time' it must"
-                    f" have {(*batch, *quantity.shape)}"
+                    f"quantity '{path}' has shape {kept[path].shape}; with the batch axes {batch} of 'time'"
+                    f" it must have {(*batch, *quantity.shape)}"
                 )
         _fill(self, schema, kept, None, previous)
 
@@ -109,8 +112,8 @@ def lazy_world(schema: Schema, source: Mapping[str, np.ndarray], previous: World
 
     Args:
         schema: the readable names.
-        source: mapping path -> array, evaluated on access. It must go on giving the values of one fixed moment, and
-            must check shapes itself.
+        source: mapping path -> array, evaluated on access. It must go on giving the values of one fixed moment,
+            and must check shapes itself.
         previous: as in `World`.
     """
     return _fill(object.__new__(World), schema, {}, source, previous)

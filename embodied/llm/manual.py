@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from embodied.core.chat import Completion, Message, request_sha256
+from embodied.core.chat import Completion, Message
 from embodied.core.errors import ChatModelError, ConfigError
 from embodied.core.files import write_text
 from embodied.llm import checks
+from embodied.llm.record import request_hash
 
 END_LINE = "<<<END>>>"
 SETTLE_S = 0.5
@@ -107,7 +108,7 @@ class ManualChat:
     def _ask_folder(
         self, folder: Path, messages: Sequence[Message], n: int, temperature: float, end: float
     ) -> list[str]:
-        name = request_sha256(messages, n, temperature)[:16]
+        name = request_hash(messages, n, temperature)[:16]
         endings = ["answer.md"] if n == 1 else [f"answer-{k}.md" for k in range(1, n + 1)]
         answers = [folder / f"{name}.{ending}" for ending in endings]
         prompt = folder / f"{name}.prompt.md"

@@ -63,7 +63,7 @@ class Recorder:
         """
         row: dict[str, Any] = {
             "format": FORMAT,
-            "request_sha256": request_sha256(messages, n, temperature),
+            "request_sha256": request_hash(messages, n, temperature),
             "prompt_version": self.prompt_version,
             "labels": dict(self.labels),
             "messages": [asdict(m) for m in messages],
@@ -92,6 +92,11 @@ class Recorder:
                     " recorded cannot be reproduced, so the call counts as failed; make room or choose"
                     " another run folder"
                 ) from None
+
+
+def request_hash(messages: Sequence[Message], n: int, temperature: float) -> str:
+    """The hash of a request; a temperature of 0 and one of 0.0 are the same."""
+    return request_sha256(messages, n, float(temperature))
 
 
 def answer_row(completion: Completion) -> dict[str, Any]:
@@ -221,11 +226,11 @@ def _read_row(origin: str, line: bytes) -> RecordedCall:
         return RecordedCall(origin, {}, f"format {row.get('format')!r}; this version reads format {FORMAT}")
     try:
         call = RecordedCall(origin, row)
-        actual = request_sha256(call.messages, call.parameters["n"], call.parameters["temperature"])
+        actual = request_hash(call.messages, call.parameters["n"], call.parameters["temperature"])
         call.completions()
         texts = [(a["text"], a["sha256"]) for a in row["answers"]]
         hashes = [(text_sha256(text), told) for text, told in texts]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         # Without its messages the row can neither be looked up nor compared.
         return RecordedCall(origin, {}, f"a field is missing or of the wrong type ({error})")
     if actual != call.request_sha256:

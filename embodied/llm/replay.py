@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from embodied.core.assets import data_file
-from embodied.core.chat import Completion, Message, request_sha256
+from embodied.core.chat import Completion, Message
 from embodied.core.errors import ChatModelError, ConfigError
 from embodied.core.files import write_text
 from embodied.llm import checks
-from embodied.llm.record import RecordedCall, read_calls
+from embodied.llm.record import RecordedCall, read_calls, request_hash
 
 NEXT_STEPS = (
     "Ask a model (llm=openai), answer by hand (llm=manual), or use a shipped program (reward=library)"
@@ -60,7 +60,7 @@ class ReplayChat:
             ChatModelError: not recorded (the text names the closest recorded request), or the row is damaged.
         """
         checks.request(messages, n, temperature, max_tokens)
-        wanted = request_sha256(messages, n, temperature)
+        wanted = request_hash(messages, n, temperature)
         call = self._by_hash.get(wanted)
         if call is None:
             raise ChatModelError(self._miss(wanted, messages, n, temperature))

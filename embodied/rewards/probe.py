@@ -23,6 +23,10 @@ MAX_US_PER_ROW = 1000.0
 _TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 
 
+class TooSlow(RewardCodeError):
+    """The program works, but training with it would take for ever."""
+
+
 def prepare(request: Mapping[str, Any]) -> Schema:
     """Before the lock: the schema, and a first use of the numpy parts that load lazily."""
     np.random.default_rng(0).permutation(4)
@@ -33,15 +37,19 @@ def prepare(request: Mapping[str, Any]) -> Schema:
 
 def run(schema: Schema, channel: Any) -> None:
     """Inside the lock: one job, `{"program"}` with the rollouts' arrays; answers with the verdict and term arrays."""
-    job, arrays = channel.receive_arrays()
+    received = channel.receive_arrays()
+    if received is None:
+        return
+    job, arrays = received
     program = RewardProgram.from_json(job["program"])
-    rollouts = Rollouts.from_arrays(arrays)
+    rollouts = Rollouts.from_arrays(arrays, schema)
     try:
         answer, terms = try_program(program, rollouts, schema, beat=channel.beat)
     except RewardCodeError as error:
-        channel.send({"kind": "error", "message": error.message, "line": error.line})
+        channel.send({"kind": "slow" if isinstance(error, TooSlow) else "error", "message": error.message, "line": error.line})
         return
-    channel.send_arrays({"kind": "accepted", **answer}, terms)
+    stacked = np.stack(list(terms.values()))
+    channel.send_arrays({"kind": "accepted", "names": list(terms), **answer}, {"terms": stacked})
 
 
 def try_program(
@@ -99,7 +107,7 @@ def _timed_rows(
         collected.append(terms)
         beat()
         if row == 31 and (time.perf_counter() - begin) / 32 * 1e6 > MAX_US_PER_ROW:
-            raise RewardCodeError(
+            raise TooSlow(
                 f"too slow: {(time.perf_counter() - begin) / 32 * 1e6:.0f} us per state; the limit is"
                 f" {MAX_US_PER_ROW:.0f} us. Use array operations instead of Python loops"
             )

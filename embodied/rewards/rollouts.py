@@ -6,6 +6,7 @@ keeps every quantity of every step. Reward code sees these recordings only, insi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,15 +38,26 @@ class Rollouts:
     alive: np.ndarray
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Flat arrays for the way into a locked process."""
-        arrays = {f"values/{k}": v for k, v in self.values.items()}
+        """Few flat arrays for the way into a locked process; the schema's order tells the quantities apart."""
+        steps, episodes = self.actions.shape[:2]
+        flat = [v.reshape(steps + 1, episodes, -1) for v in self.values.values()]
         index = np.array([POLICIES.index(p) for p in self.policy])
-        return arrays | {"actions": self.actions, "policy": index, "success": self.success, "alive": self.alive}
+        return {
+            "values": np.concatenate(flat, axis=-1),
+            "actions": self.actions,
+            "policy": index,
+            "success": self.success,
+            "alive": self.alive,
+        }
 
     @staticmethod
-    def from_arrays(arrays: dict[str, np.ndarray]) -> Rollouts:
+    def from_arrays(arrays: Mapping[str, np.ndarray], schema: Schema) -> Rollouts:
         """Inverse of `to_arrays`."""
-        values = {k.partition("/")[2]: v for k, v in arrays.items() if k.startswith("values/")}
+        values, start = {}, 0
+        for path, quantity in schema.quantities.items():
+            size = int(np.prod(quantity.shape))
+            part = arrays["values"][..., start : start + size]
+            values[path], start = part.reshape(*part.shape[:-1], *quantity.shape), start + size
         policy = np.array([POLICIES[int(i)] for i in arrays["policy"]])
         return Rollouts(
             values, arrays["actions"], policy, arrays["success"].astype(bool), arrays["alive"].astype(bool)
@@ -95,5 +107,5 @@ def record_rollouts(task: Task, *, seed: int, episodes: int = 8, noise: float = 
         if not alive.any():
             break
     env.close()
-    values = {path: np.stack([w[path] for w in worlds]) for path in worlds[0]}
+    values = {path: np.stack([w[path] for w in worlds]) for path in task.schema.quantities}
     return Rollouts(values, np.stack(actions), policy, success, np.stack(running))

@@ -7,6 +7,7 @@ that these messages claim: success is measured again by the trusted evaluator.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def run(context: Context, channel: Any) -> None:
     program = RewardProgram.from_json(request["program"])
     try:
         env.reward = program.bind()
-        snapshot = newest_snapshot(folder / "checkpoints")
+        snapshot = newest_snapshot(folder / "snapshots")
         if snapshot is not None:
             load_snapshot(snapshot, algorithm, env)
             channel.send({"kind": "resumed", "step": algorithm.num_timesteps, "snapshot": snapshot.name})
@@ -75,6 +76,9 @@ def run(context: Context, channel: Any) -> None:
         if remaining > 0:
             callback = _Progress(request, env, channel, folder)
             algorithm.learn(remaining, callback=callback, reset_num_timesteps=snapshot is None)
+    except _Stopped:
+        channel.send({"kind": "stopped", "step": algorithm.num_timesteps})
+        return
     except (RewardCodeError, DivergenceError) as error:
         _report_fault(error, env, algorithm, folder, channel)
         return
@@ -89,6 +93,10 @@ def run(context: Context, channel: Any) -> None:
     )
 
 
+class _Stopped(Exception):
+    """The parent asked to stop; a snapshot has been written."""
+
+
 class _Progress(BaseCallback):
     """Sends progress and writes snapshots at rollout boundaries, where training can resume exactly."""
 
@@ -100,6 +108,9 @@ class _Progress(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         step = self.model.num_timesteps
+        if self.channel.stop_requested:
+            save_snapshot(self.folder / "snapshots", self.model, self.env)
+            raise _Stopped
         if self._first:
             self._first, self._begin = False, step
             self._sent = self._saved = self._exported = step
@@ -116,7 +127,7 @@ class _Progress(BaseCallback):
             self.channel.send({"kind": "policy", "step": step, "path": name, "sha256": digest})
         if step - self._saved >= self.request["checkpoint_every_steps"]:
             self._saved = step
-            path = save_snapshot(self.folder / "checkpoints", self.model, self.env)
+            path = save_snapshot(self.folder / "snapshots", self.model, self.env)
             self.channel.send({"kind": "checkpoint", "step": step, "path": path.name})
 
     def _on_step(self) -> bool:
@@ -153,8 +164,6 @@ def _report_fault(
     error: Exception, env: RewardVecEnv, algorithm: BaseAlgorithm, folder: Path, channel: Any
 ) -> None:
     """Saves step, environment and state of a divergence or a bad reward, and tells the parent."""
-    import io
-
     states = env.env.engine.states
     packed = io.BytesIO()
     np.savez(packed, states=states, action=np.asarray(env._action))

@@ -305,7 +305,7 @@ def _verify(folder: Path | None, missing: Collection[str], *, jit: bool) -> list
         probes += [
             ("landlock", "list /", lambda: os.listdir("/")),
             ("landlock", "read /proc/self/environ", lambda: open("/proc/self/environ", "rb").close()),
-            ("landlock", "write /tmp", lambda: os.open("/tmp/.lock-probe", os.O_WRONLY | os.O_CREAT, 0o600)),
+            ("landlock", "write /", lambda: os.open("/.lock-probe", os.O_WRONLY | os.O_CREAT, 0o600)),
         ]
     if "seccomp" not in missing:
         probes += [
@@ -320,7 +320,7 @@ def _verify(folder: Path | None, missing: Collection[str], *, jit: bool) -> list
         try:
             work()
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EACCES):
+            if error.errno not in (errno.EPERM, errno.EACCES, errno.EROFS):
                 raise SandboxError(f"probe '{what}' of layer '{layer}' failed oddly: {error}") from None
             continue
         raise SandboxError(f"the lock does not hold: '{what}' got through layer '{layer}'")

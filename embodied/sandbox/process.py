@@ -11,15 +11,12 @@ failed: it says nothing about a program. `End` says how a process that had been 
 from __future__ import annotations
 
 import os
-import selectors
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,45 +24,16 @@ import numpy as np
 
 import embodied
 from embodied.core.errors import SandboxError
-from embodied.sandbox.channel import MAX_ARRAY_BYTES, ChannelClosed, Decoder, ProtocolError, encode, write_all
+from embodied.sandbox.channel import MAX_ARRAY_BYTES, ChannelClosed, encode, write_all
 from embodied.sandbox.lock import ENVIRONMENT, Limits
+from embodied.sandbox.supervisor import End, State, Supervisor, Watch
 
-TAIL_BYTES = 16 * 1024
-MAX_QUEUED = 256
+__all__ = ["End", "Limits", "LockedProcess"]
+
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); from embodied.sandbox.worker import main;"
     " main(*map(int, sys.argv[2:5]))"
 )
-
-
-@dataclass(frozen=True)
-class End:
-    """How a process ended.
-
-    Attributes:
-        kind: `finished` (run returned), `error` (run raised), `signal` (the kernel ended it, e.g. SIGSYS for a
-            forbidden call), `exit` (it left without a word), `killed` (by us, `detail` says why), `stopped` (by
-            us, because the caller asked) or `infrastructure` (it never was ready).
-        detail: one line for people.
-        exit_code: exit code, when it exited.
-        signal: name of the signal, when one ended it.
-        result: what `run` returned, when it finished.
-        stdout: the last 16 KiB.
-        stderr: the last 16 KiB.
-    """
-
-    kind: str
-    detail: str
-    exit_code: int | None = None
-    signal: str | None = None
-    result: Any = None
-    stdout: str = ""
-    stderr: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether `run` returned."""
-        return self.kind == "finished"
 
 
 class LockedProcess:
@@ -115,7 +83,7 @@ class LockedProcess:
         if lock == "trainer" and run_folder is None:
             raise SandboxError("the trainer lock needs run_folder, the one folder that it may write")
         self.entry, self.lock = entry, lock
-        self.heartbeat_s, self.deadline_s, self.startup_s = heartbeat_s, deadline_s, startup_s
+        self._watch = Watch(heartbeat_s, deadline_s, startup_s, max_output_bytes, max_array_bytes)
         self._order = {
             "entry": entry,
             "request": dict(request),
@@ -128,15 +96,10 @@ class LockedProcess:
             "allow_missing": list(allow_missing),
             "jit": jit,
         }
-        self._max_output_bytes, self._max_array_bytes = max_output_bytes, max_array_bytes
-        self._changed = threading.Condition()
-        self._messages: deque[dict] = deque()
-        self._report: dict | None = None
-        self._end: End | None = None
+        self._state = State()
         self._process: subprocess.Popen | None = None
+        self._supervisor: Supervisor | None = None
         self._write_fd = -1
-        self._asked: str | None = None
-        self._supervisor: _Supervisor | None = None
 
     # ---- life
 
@@ -174,9 +137,12 @@ class LockedProcess:
         finally:
             os.close(child_in)
             os.close(child_out)
-        self._supervisor = _Supervisor(self, self._process, read_fd)
+        self._supervisor = Supervisor(self._process, read_fd, self._state, self._watch)
         self._supervisor.start()
-        self._write("order", self._order)
+        try:
+            self._write("order", self._order)
+        except ChannelClosed:
+            pass  # it died at once; wait_ready tells how
         return self
 
     def wait_ready(self) -> dict:
@@ -187,13 +153,14 @@ class LockedProcess:
         """
         if self._process is None:
             self.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._report is not None or self._end is not None)
-            if self._report is None:
-                assert self._end is not None
-                tail = f"\n{self._end.stderr[-2000:]}" if self._end.stderr else ""
-                raise SandboxError(f"the locked process for '{self.entry}' did not start: {self._end.detail}{tail}")
-            return dict(self._report)
+        state = self._state
+        with state.changed:
+            state.changed.wait_for(lambda: state.report is not None or state.end is not None)
+            if state.report is not None:
+                return dict(state.report)
+            assert state.end is not None
+            tail = f"\n{state.end.stderr[-2000:]}" if state.end.stderr else ""
+        raise SandboxError(f"the locked process for '{self.entry}' did not start: {state.end.detail}{tail}")
 
     def __enter__(self) -> LockedProcess:
         try:
@@ -212,25 +179,24 @@ class LockedProcess:
             self._write("stop", {})
         except ChannelClosed:
             pass
-        with self._changed:
-            self._changed.wait_for(lambda: self._end is not None, timeout=grace_s)
+        with self._state.changed:
+            self._state.changed.wait_for(lambda: self._state.end is not None, timeout=grace_s)
         return self.close()
 
     def kill(self, why: str = "killed by the caller") -> None:
         """Kills the process group at once."""
-        if self._asked is None:
-            self._asked = why
-        if self._process is not None and self._end is None:
-            _kill_group(self._process)
+        self._state.asked = self._state.asked or why
+        if self._supervisor is not None:
+            self._supervisor.kill()
 
     def close(self) -> End:
         """Kills the process if it lives, waits for its end, and returns it."""
-        if self._process is None:
+        if self._supervisor is None:
             return End("infrastructure", "never started")
-        self.kill()
+        if self._state.end is None:
+            self.kill()
         end = self.wait()
-        if self._supervisor is not None:
-            self._supervisor.join()
+        self._supervisor.join()
         if self._write_fd >= 0:
             os.close(self._write_fd)
             self._write_fd = -1
@@ -242,23 +208,24 @@ class LockedProcess:
         Raises:
             TimeoutError: it lives still.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._end is not None, timeout=timeout_s):
+        state = self._state
+        with state.changed:
+            if not state.changed.wait_for(lambda: state.end is not None, timeout=timeout_s):
                 raise TimeoutError(f"the locked process lives still after {timeout_s} s")
-            assert self._end is not None
-            return self._end
+            assert state.end is not None
+            return state.end
 
     # ---- facts
 
     @property
     def report(self) -> dict | None:
         """The lock's report, once the process is ready."""
-        return None if self._report is None else dict(self._report)
+        return None if self._state.report is None else dict(self._state.report)
 
     @property
     def end(self) -> End | None:
         """How the process ended, or None while it lives."""
-        return self._end
+        return self._state.end
 
     @property
     def pid(self) -> int | None:
@@ -277,13 +244,10 @@ class LockedProcess:
 
     def receive(self, timeout_s: float | None = None) -> dict | None:
         """The next message (arrays, if any, are in `['arrays']`); None after `timeout_s` or at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: bool(self._messages) or self._end is not None, timeout=timeout_s)
-            if not self._messages:
-                return None
-            message = self._messages.popleft()
-            self._changed.notify_all()
-            return message
+        state = self._state
+        with state.changed:
+            state.changed.wait_for(lambda: bool(state.messages) or state.end is not None, timeout=timeout_s)
+            return state.messages.popleft() if state.messages else None
 
     def receive_arrays(self, timeout_s: float | None = None) -> tuple[dict, dict[str, np.ndarray]] | None:
         """Like `receive`, as `(message, arrays)`."""
@@ -308,176 +272,19 @@ class LockedProcess:
             The answer, or the end of the process when it died or did not answer within `deadline_s` (it is
             killed then, since nothing else can be believed to stop it).
         """
+        self._state.job_deadline = time.monotonic() + deadline_s
         try:
             self._write("message", message, arrays)
+            answer = self.receive()
         except ChannelClosed:
-            return self.wait()
-        answer = self.receive(deadline_s)
-        if answer is not None:
-            return answer
-        if self._end is None:
-            self._kill_for(f"no answer within {deadline_s:g} s")
-        return self.wait()
+            answer = None
+        finally:
+            self._state.job_deadline = None
+        return self.wait() if answer is None else answer
 
     # ---- inside
 
     def _write(self, kind: str, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
-        if self._write_fd < 0 or self._end is not None:
+        if self._write_fd < 0 or self._state.end is not None:
             raise ChannelClosed("the locked process is gone")
         write_all(self._write_fd, encode(kind, data, arrays))
-
-    def _kill_for(self, reason: str) -> None:
-        if self._supervisor is not None:
-            self._supervisor.kill(reason)
-
-
-class _Supervisor(threading.Thread):
-    """Reads one child's pipes, enforces its limits, and states its end."""
-
-    def __init__(self, owner: LockedProcess, process: subprocess.Popen, read_fd: int) -> None:
-        super().__init__(daemon=True, name=f"locked-{process.pid}")
-        self.owner, self.process, self.read_fd = owner, process, read_fd
-        self.decoder = Decoder(max_array_bytes=owner._max_array_bytes)
-        self.tails = {"stdout": bytearray(), "stderr": bytearray()}
-        self.output_bytes = 0
-        self.began = self.last = time.monotonic()
-        self.reason: str | None = None
-        self.last_word: tuple[str, dict] | None = None
-
-    def kill(self, reason: str) -> None:
-        """Kills the child; the first reason given is the one that is told."""
-        if self.reason is None:
-            self.reason = reason
-        _kill_group(self.process)
-
-    def run(self) -> None:
-        """Until the child has closed its pipes and is gone."""
-        selector = selectors.DefaultSelector()
-        assert self.process.stdout is not None and self.process.stderr is not None
-        sources = {
-            self.read_fd: "channel",
-            self.process.stdout.fileno(): "stdout",
-            self.process.stderr.fileno(): "stderr",
-        }
-        for fd, name in sources.items():
-            selector.register(fd, selectors.EVENT_READ, name)
-        paused = False
-        while selector.get_map():
-            full = len(self.owner._messages) >= MAX_QUEUED and self.reason is None
-            if full != paused and self.read_fd in selector.get_map():
-                selector.modify(self.read_fd, 0 if full else selectors.EVENT_READ, "channel") if not full else None
-            paused = full
-            for key, _ in selector.select(timeout=0.1):
-                if key.data == "channel" and paused:
-                    time.sleep(0.01)  # the caller does not take its messages; the child waits in its pipe
-                    self.last = time.monotonic()
-                    continue
-                data = os.read(key.fd, 1 << 18)
-                if not data:
-                    selector.unregister(key.fd)
-                elif key.data == "channel":
-                    self._channel(data)
-                else:
-                    self._output(key.data, data)
-            self._limits()
-        self.process.wait()
-        self._finish()
-
-    def _channel(self, data: bytes) -> None:
-        if self.reason is not None:
-            return
-        self.last = time.monotonic()
-        try:
-            for kind, message in self.decoder.feed(data):
-                self._message(kind, message)
-        except ProtocolError as error:
-            self.kill(f"garbled message: {error}")
-
-    def _message(self, kind: str, message: dict) -> None:
-        owner = self.owner
-        if kind in ("failed", "error", "end"):
-            self.last_word = (kind, message)
-        elif kind == "ready" and owner._report is None and isinstance(message.get("report"), dict):
-            self.began = self.last
-            with owner._changed:
-                owner._report = message["report"]
-                owner._changed.notify_all()
-        elif kind == "message":
-            with owner._changed:
-                owner._messages.append(message)
-                owner._changed.notify_all()
-        elif kind != "beat":
-            raise ProtocolError(f"a message of unknown type {kind[:20]!r}")
-
-    def _output(self, name: str, data: bytes) -> None:
-        self.output_bytes += len(data)
-        self.tails[name] = (self.tails[name] + data)[-TAIL_BYTES:]
-        if self.output_bytes > self.owner._max_output_bytes:
-            self.kill(f"more than {self.owner._max_output_bytes} bytes of output")
-
-    def _limits(self) -> None:
-        now, owner = time.monotonic(), self.owner
-        if self.reason is not None:
-            return
-        if owner._report is None:
-            if now - self.began > owner.startup_s:
-                self.kill(f"not ready after {owner.startup_s:g} s")
-        elif owner.deadline_s is not None and now - self.began > owner.deadline_s:
-            self.kill(f"the deadline of {owner.deadline_s:g} s has passed")
-        elif owner.heartbeat_s is not None and now - self.last > owner.heartbeat_s:
-            self.kill(f"silent for {owner.heartbeat_s:g} s")
-
-    def _finish(self) -> None:
-        for pipe in (self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                pipe.close()
-        os.close(self.read_fd)
-        code = self.process.returncode
-        ended = replace(
-            self._verdict(code),
-            exit_code=code if code >= 0 else None,
-            signal=_signal_name(-code) if code < 0 else None,
-            stdout=_text(self.tails["stdout"]),
-            stderr=_text(self.tails["stderr"]),
-        )
-        with self.owner._changed:
-            self.owner._end = ended
-            self.owner._changed.notify_all()
-
-    def _verdict(self, code: int) -> End:
-        word, data = self.last_word or ("", {})
-        if self.owner._report is None:
-            stage = f"{data.get('stage')}: {data.get('text')}" if word == "failed" else ""
-            how = f"it ended by {_signal_name(-code)}" if code < 0 else f"it left with code {code}"
-            return End("infrastructure", self.reason or stage or f"{how} before it was ready")
-        if self.reason is not None:
-            return End("killed", self.reason)
-        if word == "end" and code == 0:
-            return End("finished", "finished", result=data.get("result"))
-        if word == "error" and code == 1:
-            return End("error", str(data.get("text"))[:4000])
-        if self.owner._asked is not None and code == -signal.SIGKILL:
-            return End("stopped", self.owner._asked)
-        if code < 0:
-            return End("signal", f"ended by {_signal_name(-code)}")
-        return End("exit", f"left with code {code} without finishing")
-
-
-def _kill_group(process: subprocess.Popen) -> None:
-    if process.returncode is None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            process.kill()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _text(data: bytes) -> str:
-    text = data.decode("utf-8", "replace")
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)

@@ -89,7 +89,7 @@ class BatchEnv:
             n_threads=n_threads,
             control_spec=task.control_spec,
         )
-        self.rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+        self.seed(seed)
         self.randomization = randomization
         self._parameters: dict[str, np.ndarray] = {}
         self._edits: dict[str, tuple[str, Any, np.ndarray]] = {}
@@ -101,6 +101,10 @@ class BatchEnv:
         self._before: _Moment | None = None
         self._pending: list[np.ndarray] = []
         self._delay = np.zeros(n_envs, dtype=np.int64)
+
+    def seed(self, seed: int) -> None:
+        """Begins the stream of random numbers anew; the present episodes go on."""
+        self.rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
 
     @property
     def world(self) -> World:
@@ -118,16 +122,18 @@ class BatchEnv:
         self._world = self._world_of(self._moment)
         return self._observe(self._world)
 
-    def step(self, action: np.ndarray) -> Step:
+    def step(self, action: np.ndarray, *, autoreset: bool = True) -> Step:
         """Applies one action to every environment.
 
         Args:
             action: `(N, A)` in [-1, 1]; clipped.
+            autoreset: start the next episode where one ended. Without it the ended episode simply goes on;
+                whoever asks for that calls `reset`.
 
         Raises:
             ConfigError: wrong shape or a value that is not finite.
-            DivergenceError: the simulation left the finite numbers. No environment has moved; the error names the
-                first that diverged in `env`, the control step in `step`, the state before it in `state`.
+            DivergenceError: the simulation left the finite numbers. No environment has moved; the error names
+                the first that diverged in `env`, the control step in `step`, the state before it in `state`.
         """
         task, before = self.task, self.world
         action = self._checked(action)
@@ -147,7 +153,7 @@ class BatchEnv:
         final = self._observe(world)
         self._world, observation = world, final
         ended = terminated | truncated
-        if ended.any():
+        if autoreset and ended.any():
             rows = np.flatnonzero(ended)
             self._restart(rows)
             observation = final.copy()
@@ -167,7 +173,8 @@ class BatchEnv:
 
     def _restart(self, ended: np.ndarray) -> None:
         """Starts new episodes in the rows `ended`; only these rows are read again."""
-        assert self._moment is not None and self._before is not None
+        assert self._moment is not None
+        assert self._before is not None
         self._elapsed[ended] = 0
         self._begin(ended)
         self._moment = self._read(ended, self._moment)
@@ -213,7 +220,8 @@ class BatchEnv:
             edits += self.randomization.draw_edits(self.rng, self.task.model, len(rows))
             self._delay[rows] = self.randomization.draw_delay(self.rng, len(rows))
         control = self.engine.initial_control if start.control is None else start.control
-        self._control, self._t0 = self._control.copy(), self._t0.copy()  # worlds of old moments keep the old ones
+        # Copies: the worlds of old moments keep the old arrays.
+        self._control, self._t0 = self._control.copy(), self._t0.copy()
         self._control[rows], self._t0[rows] = control, start.states[:, 0]
         self.engine.states[rows], self.engine.control[rows] = start.states, control
         parameters = {
@@ -256,7 +264,8 @@ class BatchEnv:
         arrays |= {f"edit/{k}": v[2].copy() for k, v in self._edits.items()}
         for prefix, moment in (("now", self._moment), ("before", self._before)):
             if moment is not None:
-                arrays |= {f"{prefix}/states": moment.states.copy(), f"{prefix}/sensors": moment.sensors.copy()}
+                arrays[f"{prefix}/states"] = moment.states.copy()
+                arrays[f"{prefix}/sensors"] = moment.sensors.copy()
         return {"arrays": arrays, "rng": self.rng.bit_generator.state, "step_count": self.engine.step_count}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -268,8 +277,8 @@ class BatchEnv:
         arrays = state["arrays"]
         if arrays["states"].shape != self.engine.states.shape:
             raise ConfigError(
-                f"state of {arrays['states'].shape} does not fit {self.n_envs} environments of '{self.task.name}'"
-                f" {self.engine.states.shape}"
+                f"state of {arrays['states'].shape} does not fit {self.n_envs} environments of"
+                f" '{self.task.name}' {self.engine.states.shape}"
             )
         if "now/states" not in arrays:
             raise ConfigError("this state was taken before the first reset(); there is nothing to go on with")
@@ -279,15 +288,16 @@ class BatchEnv:
         given = {k for k in arrays if k.startswith(("edit/", "parameter/"))}
         if wanted != given:
             raise ConfigError(
-                f"the state is of an environment built otherwise (task or randomisation): it has {sorted(given)},"
-                f" this one {sorted(wanted)}"
+                f"the state is of an environment built otherwise (task or randomisation): it has"
+                f" {sorted(given)}, this one {sorted(wanted)}"
             )
         self._set_arrays(arrays)
         self.engine.step_count = int(state["step_count"])
         self.rng.bit_generator.state = state["rng"]
 
     def _set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.engine.states, self.engine.control = np.array(arrays["states"]), np.array(arrays["engine_control"])
+        self.engine.states = np.array(arrays["states"])
+        self.engine.control = np.array(arrays["engine_control"])
         self._control, self._t0 = np.array(arrays["control"]), np.array(arrays["t0"])
         self._elapsed, self._delay = np.array(arrays["elapsed"]), np.array(arrays["delay"])
         self._pending = [np.array(row) for row in arrays["pending"]]
@@ -318,7 +328,7 @@ class BatchEnv:
         return Start(
             states=self.engine.states[one].copy(),
             parameters={k: v[one].copy() for k, v in self._parameters.items()},
-            edits=[ModelEdit(field, index, values[one].copy()) for field, index, values in self._edits.values()],
+            edits=[ModelEdit(field, index, v[one].copy()) for field, index, v in self._edits.values()],
             control=self._control[one].copy(),
         )
 

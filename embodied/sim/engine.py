@@ -4,12 +4,12 @@ State is MuJoCo's full physics state, `[time, qpos, qvel, act]`, one row per env
 over from one control step to the next (warm starts are zeroed at each step's first substep), so getting and
 setting it is exact.
 
-A rollout's own sensor data is one substep old. `read` therefore evaluates sensors at a given state by one more
-`rollout(nstep=1)` on a copy of the model with Euler integration and with contacts, constraints, actuation and
-passive forces switched off, unless a sensor of the model needs them.
+A rollout's own sensor data is one substep old. `read` therefore evaluates sensors at a given state by one
+more `rollout(nstep=1)` on a copy of the model with Euler integration and with contacts, constraints, actuation
+and passive forces switched off, unless a sensor of the model needs them.
 
-Divergence does not show as NaN: MuJoCo resets by itself and rollout pads. It is detected by a returned time that
-is not `t0 + k dt`, and by values beyond 1e8.
+Divergence does not show as NaN: MuJoCo resets by itself and rollout pads. It is detected by a returned time
+that is not `t0 + k dt`, and by values beyond 1e8.
 """
 
 from __future__ import annotations
@@ -24,20 +24,42 @@ from mujoco import rollout
 
 from embodied.core.errors import ConfigError, DivergenceError
 
+_S = mujoco.mjtSensor
 _FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
 # No robot is 1e8 m away. MuJoCo itself resets beyond 1e10; below that it would carry a blown-up state on.
 _STATE_LIMIT = 1e8
-# Sensors that positions and velocities determine. Any other kind (force, touch, acceleration, limit, plugin, and
-# kinds of a later MuJoCo) makes the reading step a full one.
+# Sensors that positions and velocities determine. Any other kind (force, touch, acceleration, limit, plugin,
+# and kinds of a later MuJoCo) makes the reading step a full one.
 _KINEMATIC_SENSORS = {
-    getattr(mujoco.mjtSensor, f"mjSENS_{name}")
-    for name in (
-        "MAGNETOMETER CAMPROJECTION RANGEFINDER GYRO VELOCIMETER JOINTPOS JOINTVEL TENDONPOS TENDONVEL ACTUATORPOS"
-        " ACTUATORVEL BALLQUAT BALLANGVEL FRAMEPOS FRAMEQUAT FRAMEXAXIS FRAMEYAXIS FRAMEZAXIS FRAMELINVEL"
-        " FRAMEANGVEL SUBTREECOM SUBTREELINVEL SUBTREEANGMOM GEOMDIST GEOMNORMAL GEOMFROMTO CLOCK"
-    ).split()
+    _S.mjSENS_VELOCIMETER,
+    _S.mjSENS_GYRO,
+    _S.mjSENS_MAGNETOMETER,
+    _S.mjSENS_RANGEFINDER,
+    _S.mjSENS_CAMPROJECTION,
+    _S.mjSENS_JOINTPOS,
+    _S.mjSENS_JOINTVEL,
+    _S.mjSENS_TENDONPOS,
+    _S.mjSENS_TENDONVEL,
+    _S.mjSENS_ACTUATORPOS,
+    _S.mjSENS_ACTUATORVEL,
+    _S.mjSENS_BALLQUAT,
+    _S.mjSENS_BALLANGVEL,
+    _S.mjSENS_FRAMEPOS,
+    _S.mjSENS_FRAMEQUAT,
+    _S.mjSENS_FRAMEXAXIS,
+    _S.mjSENS_FRAMEYAXIS,
+    _S.mjSENS_FRAMEZAXIS,
+    _S.mjSENS_FRAMELINVEL,
+    _S.mjSENS_FRAMEANGVEL,
+    _S.mjSENS_SUBTREECOM,
+    _S.mjSENS_SUBTREELINVEL,
+    _S.mjSENS_SUBTREEANGMOM,
+    _S.mjSENS_GEOMDIST,
+    _S.mjSENS_GEOMNORMAL,
+    _S.mjSENS_GEOMFROMTO,
+    _S.mjSENS_CLOCK,
 }
-# Fields from which MuJoCo derives others at compile time (subtree masses, inverse inertias of constraints).
+# Fields from which MuJoCo derives others when it compiles (subtree masses, inverse inertias of constraints).
 _FIELDS_WITH_DERIVED = frozenset({"body_mass", "body_inertia", "dof_armature"})
 
 
@@ -84,7 +106,7 @@ class BatchEngine:
         self.step_count = 0
 
     def warm_up(self) -> None:
-        """Touches every lazily loaded part on the calling thread, without making threads (for use before a lock)."""
+        """Touches every lazily loaded part on the calling thread, without making threads (for use in a lock)."""
         with rollout.Rollout(nthread=0) as pool:
             state, sensors = self._trajectory.copy(), self._lagged.copy()
             pool.rollout(
@@ -113,7 +135,7 @@ class BatchEngine:
         self._control[:] = control[:, None, :]
         before = given = self.states
         if self.n_substeps == 1:
-            # A self-reset in the first step from time 0 would end at the expected time: start it at another one.
+            # A self-reset in the first step from time 0 would end at the expected time: start at another one.
             given = before.copy()
             given[:, 0] += 1.0
         self._rollout(self._models, self._data, given, self._control, self._trajectory, self._lagged)

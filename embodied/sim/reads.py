@@ -60,7 +60,11 @@ class Readings(Mapping[str, np.ndarray]):
     __slots__ = ("_frames", "_kept", "_owner", "_readers")
 
     def __init__(
-        self, readers: Mapping[str, tuple[tuple[int, ...], Reader]], frames: Frames, t0: np.ndarray, owner: str
+        self,
+        readers: Mapping[str, tuple[tuple[int, ...], Reader]],
+        frames: Frames,
+        t0: np.ndarray,
+        owner: str,
     ) -> None:
         self._readers, self._frames, self._owner = readers, frames, owner
         self._kept: dict[str, np.ndarray] = {"time": frames.states[:, 0] - t0}

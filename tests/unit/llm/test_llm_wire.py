@@ -1,0 +1,118 @@
+"""Parsing of server answers and the rules of retrying, without a network."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embodied.core.chat import Usage
+from embodied.llm.faults import backoff_s
+from embodied.llm.wire import Answer, WireError, error_body, parse
+
+
+def events(*values: object, end: str = "\n\n") -> bytes:
+    return "".join(f"data: {v if isinstance(v, str) else json.dumps(v)}{end}" for v in values).encode()
+
+
+def delta(text: str, index: int = 0, finish: str | None = None) -> dict:
+    return {"choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish}]}
+
+
+@given(st.binary(max_size=400), st.booleans())
+def test_arbitrary_bytes_give_an_answer_or_a_wire_error(data, stream):
+    with contextlib.suppress(WireError):
+        assert isinstance(parse(data, stream), Answer)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "index", "delta", "message", "content", "usage", "error", "prompt_tokens"]
+            )
+            | st.text(max_size=4),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.booleans())
+def test_arbitrary_json_gives_an_answer_or_a_wire_error(value, stream):
+    data = events(value, "[DONE]") if stream else json.dumps(value).encode()
+    with contextlib.suppress(WireError):
+        parse(data, stream)
+
+
+@given(
+    st.text(max_size=60),
+    st.lists(st.integers(1, 7), max_size=8),
+    st.sampled_from(["\n\n", "\r\n\r\n", "\r\r"]),
+)
+def test_a_streamed_text_is_joined_verbatim(text, cuts, end):
+    text = text.encode("utf-8", "replace").decode()
+    pieces, rest = [], text
+    for cut in cuts:
+        pieces.append(rest[:cut])
+        rest = rest[cut:]
+    data = events(*(delta(p) for p in [*pieces, rest]), delta("", finish="stop"), "[DONE]", end=end)
+    assert parse(data, True).choices[0].text == text
+
+
+def test_comments_and_other_fields_of_a_stream_are_skipped():
+    data = b": ping\n\nevent: x\nid: 3\n" + events(delta("hi", finish="stop"), "[DONE]")
+    assert parse(data, True).choices[0].text == "hi"
+
+
+def test_choices_are_kept_apart_and_usage_comes_last():
+    last = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}, "model": "m"}
+    data = events(
+        delta("a", 0), delta("b", 1), delta("c", 0, "stop"), delta("d", 1, "length"), last, "[DONE]"
+    )
+    answer = parse(data, True)
+    assert [(c.text, c.finish_reason) for c in answer.choices.values()] == [("ac", "stop"), ("bd", "length")]
+    assert (answer.usage, answer.model) == (Usage(5, 6), "m")
+
+
+def test_a_stream_without_its_end_broke_off():
+    with pytest.raises(WireError) as caught:
+        parse(events(delta("def rew")), True)
+    assert caught.value.broken_off
+
+
+def test_half_a_surrogate_pair_does_not_enter():
+    answer = parse(b'{"choices": [{"message": {"content": "a\\ud800b"}, "finish_reason": "stop"}]}', False)
+    assert answer.choices[0].text == "a?b"
+
+
+def test_content_in_parts():
+    message = {"content": [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]}
+    assert parse(json.dumps({"choices": [{"message": message}]}).encode(), False).choices[0].text == "ab"
+
+
+@given(st.binary(max_size=2000))
+def test_error_texts_are_short_and_printable(data):
+    text = error_body(data)
+    assert len(text) <= 520
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text)
+
+
+@given(st.integers(1, 1000), st.none() | st.text(max_size=30), st.floats(0, 1, exclude_max=True))
+def test_pauses_are_bounded_whatever_the_server_says(attempt, header, unit):
+    assert 0 <= backoff_s(attempt, header, 30.0, unit, now_s=0.0) <= 30.1
+
+
+def test_pauses_grow_and_follow_the_server():
+    assert [backoff_s(k, None, 30.0, 0.5) for k in (1, 2, 3, 9)] == [0.25, 0.5, 1.0, 8.0]
+    assert backoff_s(1, "3", 30.0, 0.0) == 3.0
+    assert backoff_s(1, "1e9", 30.0, 0.0) == 30.0
+    assert backoff_s(1, "garbage", 30.0, 0.5) == 0.25
+    assert backoff_s(1, "Thu, 01 Jan 1970 00:00:07 GMT", 30.0, 0.0, now_s=2.0) == 5.0
