@@ -80,7 +80,7 @@ def check_key(key: str, base: Mapping[str, Any], groups: Sequence[str], root: st
         if part not in node:
             known = [k for k in node if k != "_target_"] + (list(groups) if depth == 0 else [])
             where = ".".join(parts[:depth]) or f"the configuration of 'embodied {root}'"
-            hint = f" (a further keyword of its constructor is added with +{key}=...)" if "_target_" in node else ""
+            hint = f" (a further keyword of its constructor is added with +{key}=...)" if "_target_" in node or not node else ""
             raise UnknownNameError("key", part, dict.fromkeys(known), where + hint)
         node = node[part]
     return node
@@ -96,14 +96,15 @@ def check_option(group: str, name: str, options: Sequence[str], searched: Sequen
         )
 
 
-def fit_type(key: str, value: Any, current: Any, expects_float: bool) -> Any:
+def fit_type(key: str, value: Any, current: Any, annotation: str) -> Any:
     """The value in the type that the key has in the configuration: 1e6 for a whole number becomes 1000000.
 
     Args:
         key: dotted key, for the message.
         value: what the override gives.
         current: what the configuration had; None accepts anything.
-        expects_float: the key's constructor takes a float although its yaml shows a whole number.
+        annotation: type of the constructor's parameter as text, where it is known: a `float` may show as a whole
+            number in its yaml, and a `str` is given a text even when the value looks like a number.
 
     Raises:
         ConfigError: the types do not fit.
@@ -116,14 +117,14 @@ def fit_type(key: str, value: Any, current: Any, expects_float: bool) -> Any:
         return _want(key, value, isinstance(value, bool), current, "true or false")
     if isinstance(current, int | float):
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if isinstance(current, float) or (number and expects_float):
+        if isinstance(current, float) or (number and "float" in annotation):
             return _want(key, value, number, current, "a number")
         whole = number and float(value).is_integer()
         _want(key, value, whole, current, "a whole number")
         return int(value)
     if isinstance(current, str):
         _want(key, value, not isinstance(value, Mapping | list), current, "a text")
-        return value if isinstance(value, str) else str(value)
+        return str(value) if annotation in ("str", "str | None") else value
     if isinstance(current, list):
         return _want(key, value, isinstance(value, list), current, "a list such as [a, b]")
     return _want(key, value, isinstance(value, Mapping), current, "a group of keys")

@@ -111,7 +111,7 @@ def compose_config(root: str, overrides: Sequence[str]) -> Composed:
         _check_group(override, options, folders)
     changes = [o for o in rest if _is_value_change(o, options)]
     search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
-    shape = search + [o.input_line for o in rest if o not in changes]
+    shape = search + [_picked(o, options, root) for o in rest if o not in changes]
     base = OmegaConf.to_container(_compose(root, shape), resolve=False)
     fitted = [_fit(o, base, options, root, own["trusted_packages"]) for o in changes]
     config = to_plain(_compose(root, shape + fitted), root)
@@ -198,7 +198,7 @@ def change_run_config(config: Mapping[str, Any], overrides: Sequence[str], allow
                 " For another setting start a new run"
             )
         current = checks.check_key(key, config, (), "resume")
-        OmegaConf.update(changed, key, checks.fit_type(key, override.value(), current, expects_float=False))
+        OmegaConf.update(changed, key, checks.fit_type(key, override.value(), current, annotation=""))
     return to_plain(changed)
 
 
@@ -273,32 +273,41 @@ def _is_value_change(override: Override, options: Mapping[str, list[str]]) -> bo
     ) and not (key in options or "/" in key or key.startswith("hydra") or override.package)
 
 
+def _picked(override: Override, options: Mapping[str, list[str]], root: str) -> str:
+    """The override's text; an option of a group that the root holds as a plain `group: null` is added to it."""
+    text, group = override.input_line, override.key_or_group
+    if group not in options or override.package or text.startswith(("+", "~")):
+        return text
+    plain = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{root}.yaml"), resolve=False)
+    return f"+{text}" if isinstance(plain, dict) and group in plain and override.value() is not None else text
+
+
 def _fit(override: Override, base: Any, options: Mapping[str, list[str]], root: str, trusted: Sequence[str]) -> str:
     """The override's text, with its key checked and its value in the key's type."""
     key, value = override.key_or_group, override.value()
     current = checks.check_key(key, base, list(options), root)
-    floats = isinstance(current, int) and isinstance(value, float) and _expects_float(key, base, trusted)
-    fitted = checks.fit_type(key, value, current, floats)
+    mixed = isinstance(current, int | str) and not isinstance(value, type(current))
+    fitted = checks.fit_type(key, value, current, _expected(key, base, trusted) if mixed else "")
     if type(fitted) is type(value):
         return override.input_line
     return f"{key}={fitted!r}" if not isinstance(fitted, str) else f"{key}='{fitted}'"
 
 
-def _expects_float(key: str, base: Any, trusted: Sequence[str]) -> bool:
-    """Whether the constructor that a key goes to says `float`, where the yaml shows a whole number."""
+def _expected(key: str, base: Any, trusted: Sequence[str]) -> str:
+    """The annotation of the constructor's parameter that a key goes to, as text; empty where there is none."""
     import inspect
 
     from embodied.core.build import resolve
 
     above, _, name = key.rpartition(".")
     node = OmegaConf.select(OmegaConf.create(base), above) if above else base
-    if node is None or "_target_" not in node:
-        return False
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        return ""
     try:
         parameters = inspect.signature(resolve(node["_target_"], trusted)).parameters
     except (EmbodiedError, TypeError, ValueError):
-        return False
-    return name in parameters and "float" in str(parameters[name].annotation)
+        return ""
+    return str(parameters[name].annotation) if name in parameters else ""
 
 
 def _compose(root: str, overrides: list[str]) -> DictConfig:
@@ -325,6 +334,9 @@ def _translated(error: Exception, root: str) -> ConfigError:
     must = re.match(r"You must specify '([^']+)'", text)
     if must:
         return ConfigError(f"embodied {root} needs {must.group(1)}=<option>. See: embodied list {must.group(1)}")
+    untaken = re.match(r"Could not override '([^']+)'. (Did you mean to override|No match in the defaults list)", text)
+    if untaken:
+        return ConfigError(f"'embodied {root}' takes no '{untaken.group(1)}='. See: embodied {root} --cfg job")
     if "requires --multirun" in text or "Ambiguous value" in text:
         return ConfigError(f"{text.split(' 1. ')[0]}: several values need -m, a list is written [a, b]")
     return ConfigError(text)

@@ -91,7 +91,7 @@ def _launcher(overrides: Sequence[str]) -> Any:
     path = next(f / "launcher" / f"{name}.yaml" for f in folders if (f / "launcher" / f"{name}.yaml").is_file())
     config = OmegaConf.to_container(OmegaConf.load(path))
     for key, value in changes.items():
-        config[key] = checks.fit_type(f"launcher.{key}", value, config.get(key), expects_float=False)
+        config[key] = checks.fit_type(f"launcher.{key}", value, config.get(key), annotation="")
     return build(config)
 
 

@@ -5,8 +5,8 @@ last axes: `world.gripper.position` is `(..., 3)`. `world.time` is `(...)`. `wor
 control step earlier.
 
 A world may evaluate a quantity when it is first asked for (`lazy_world`): a batch of locomotion states
-declares thirty quantities of which a reward reads three. The value is that of the world's own state, whenever it
-is read.
+declares thirty quantities of which a reward reads three. The value is that of the world's own state, whenever
+it is read.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def lazy_world(schema: Schema, source: Mapping[str, np.ndarray], previous: World
 
     Args:
         schema: the readable names.
-        source: mapping path -> array, evaluated on access. It must go on giving the values of one fixed moment,
-            and must check shapes itself.
+        source: mapping path -> array, evaluated on access. It must go on giving the values of one fixed
+            moment, and must check shapes itself.
         previous: as in `World`.
     """
     return _fill(object.__new__(World), schema, {}, source, previous)

@@ -40,6 +40,10 @@ class NoCodeError(RewardCodeError):
         super().__init__(message)
         self.kind = kind
 
+    def __reduce__(self) -> tuple[type[NoCodeError], tuple[str, str]]:
+        """Lets the error cross a process boundary."""
+        return type(self), (self.kind, self.message)
+
 
 @dataclass(frozen=True)
 class Block:

@@ -172,7 +172,7 @@ class LocalChat:
             options["gguf_file"] = self.gguf_file
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.folder, **options)
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 self.folder,
                 dtype=getattr(torch, self.dtype),
                 use_safetensors=None if self.gguf_file else True,

@@ -42,7 +42,7 @@ class ChatServerError(ChatModelError):
     def __init__(
         self,
         message: str,
-        kind: str,
+        kind: str = "",
         *,
         status: int = 0,
         attempts: int = 0,
@@ -314,7 +314,10 @@ def _checked_extra(extra: Any) -> dict[str, Any]:
     for name, value in extra.items():
         if name in ("messages", "model", "n", "stream"):
             raise ConfigError(f"OpenAIChat: extra_body cannot set '{name}': it has its own place")
-        if re.search(r"key|secret|password|authorization", str(name), re.IGNORECASE) and value:
+        if (
+            re.search(r"api_?key|secret|password|authorization|(^|_)token$", str(name), re.IGNORECASE)
+            and value
+        ):
             raise ConfigError(
                 f"OpenAIChat: extra_body.{name} looks like a secret, and configurations are written into run"
                 " folders; give the key through the variable named by llm.api_key_env"

@@ -240,6 +240,6 @@ def _read_row(origin: str, line: bytes) -> RecordedCall:
     for index, (is_hash, told) in enumerate(hashes):
         if is_hash != told:
             return RecordedCall(
-                origin, row, f"answer {index} hashes to {is_hash[:16]}, the row says {told[:16]}"
+                origin, row, f"answer {index} hashes to {is_hash[:16]}, the row says {str(told)[:16]}"
             )
     return call

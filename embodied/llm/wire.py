@@ -154,8 +154,11 @@ def error_text(value: Any, limit: int = 500) -> str:
     error = value.get("error", value) if isinstance(value, dict) else value
     if isinstance(error, dict):
         words = [_string(error.get(k)) for k in ("message", "detail", "type", "code")]
-        error = " / ".join(dict.fromkeys(w for w in words if w)) or json.dumps(error)[:limit]
-    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(error)).split())
+        said = " / ".join(dict.fromkeys(w for w in words if w))
+        error = said or f"an error object with {len(error)} fields"
+    elif not isinstance(error, str):
+        error = f"an error of type {type(error).__name__}"
+    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", _string(error)).split())
     return line if len(line) <= limit else line[:limit] + "..."
 
 

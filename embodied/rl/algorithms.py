@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
 
 from embodied.core.errors import ConfigError, UnknownNameError
 from embodied.rl.policy import MLPPolicy
@@ -43,11 +44,13 @@ def make_algorithm(name: str, settings: Mapping[str, Any], env: RewardVecEnv, se
     if "log_std_init" in arguments:
         policy["log_std_init"] = float(arguments.pop("log_std_init"))
     try:
-        return _ALGORITHMS[name](
+        algorithm = _ALGORITHMS[name](
             "MlpPolicy", env, policy_kwargs=policy, seed=seed, device="cpu", verbose=0, **arguments
         )
     except TypeError as error:
         raise ConfigError(f"trainer={name}: {error}") from None
+    algorithm.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own logger would write to /tmp
+    return algorithm
 
 
 def actor(algorithm: BaseAlgorithm, env: RewardVecEnv) -> MLPPolicy:

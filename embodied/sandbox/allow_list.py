@@ -1,5 +1,6 @@
 """The names that reward programs may use, apart from what the schema of their task declares."""
 
+# ruff: noqa: SIM905 - long lists of names read better as text
 from __future__ import annotations
 
 import ast
@@ -13,40 +14,41 @@ MAX_POWER_BITS = 1024
 
 NUMPY = frozenset(
     """
-    abs absolute add all allclose amax amin any append arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh
-    argmax argmin argsort around array array_equal asarray atleast_1d atleast_2d average bool_ broadcast_arrays
-    broadcast_to cbrt ceil clip column_stack concatenate copy copysign cos cosh count_nonzero cross cumprod cumsum
-    deg2rad degrees diag diagonal diff divide dot e einsum empty empty_like equal exp exp2 expand_dims expm1 eye
-    fabs flip float32 float64 floor floor_divide fmax fmin fmod full full_like greater greater_equal heaviside
-    hstack hypot identity inf inner int32 int64 interp invert isclose isfinite isinf isnan kron less less_equal
-    linalg linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul max maximum
-    mean median min minimum mod moveaxis multiply nan nan_to_num nanmax nanmean nanmin nansum negative newaxis
-    nonzero not_equal ones ones_like outer percentile pi power prod ptp quantile rad2deg radians reciprocal
-    remainder repeat reshape roll round searchsorted select sign signbit sin sinc sinh sort sqrt square squeeze
-    stack std subtract sum swapaxes take take_along_axis tan tanh tensordot tile trace transpose trapezoid tril
-    triu true_divide unique unwrap var vdot vstack where zeros zeros_like
+    abs absolute add all allclose amax amin any append arange arccos arccosh arcsin arcsinh arctan
+    arctan2 arctanh argmax argmin argsort around array array_equal asarray atleast_1d atleast_2d average
+    bool_ broadcast_arrays broadcast_to cbrt ceil clip column_stack concatenate copy copysign cos cosh
+    count_nonzero cross cumprod cumsum deg2rad degrees diag diagonal diff divide dot e einsum empty
+    empty_like equal exp exp2 expand_dims expm1 eye fabs flip float32 float64 floor floor_divide fmax
+    fmin fmod full full_like greater greater_equal heaviside hstack hypot identity inf inner int32 int64
+    interp invert isclose isfinite isinf isnan kron less less_equal linalg linspace log log10 log1p log2
+    logaddexp logical_and logical_not logical_or logical_xor matmul max maximum mean median min minimum
+    mod moveaxis multiply nan nan_to_num nanmax nanmean nanmin nansum negative newaxis nonzero not_equal
+    ones ones_like outer percentile pi power prod ptp quantile rad2deg radians reciprocal remainder
+    repeat reshape roll round searchsorted select sign signbit sin sinc sinh sort sqrt square squeeze
+    stack std subtract sum swapaxes take take_along_axis tan tanh tensordot tile trace transpose
+    trapezoid tril triu true_divide unique unwrap var vdot vstack where zeros zeros_like
     """.split()
 )
 NUMPY_LINALG = frozenset("norm inv det solve cross dot matmul pinv eigvalsh vecdot vector_norm".split())
 NUMPY_TYPES = frozenset("ndarray number floating integer float64 float32 bool_ int64 int32 typing".split())
 MATH = frozenset(
     """
-    acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees dist e exp exp2 expm1 fabs floor
-    fmod fsum hypot inf isclose isfinite isinf isnan log log10 log1p log2 nan pi pow prod radians remainder sin
-    sinh sqrt tan tanh tau trunc
+    acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees dist e exp exp2 expm1
+    fabs floor fmod fsum hypot inf isclose isfinite isinf isnan log log10 log1p log2 nan pi pow prod
+    radians remainder sin sinh sqrt tan tanh tau trunc
     """.split()
 )
 BUILTINS = frozenset(
     """
-    abs all any bool dict divmod enumerate float frozenset int isinstance len list max min pow range reversed round
-    set sorted str sum tuple zip
+    abs all any bool dict divmod enumerate float frozenset int isinstance len list max min pow range
+    reversed round set sorted str sum tuple zip
     """.split()
 )
 ARRAY_DATA = frozenset("T dtype imag ndim real shape size".split())
 ARRAY_METHODS = frozenset(
     """
-    all any argmax argmin argsort astype clip copy cumprod cumsum diagonal dot flatten item max mean min nonzero
-    prod ravel repeat reshape round squeeze std sum swapaxes take tolist trace transpose var
+    all any argmax argmin argsort astype clip copy cumprod cumsum diagonal dot flatten item max mean min
+    nonzero prod ravel repeat reshape round squeeze std sum swapaxes take tolist trace transpose var
     """.split()
 )
 READERS = frozenset("copy count get index items keys values".split())

@@ -1,12 +1,13 @@
 """The lock: after `apply_lock` this process can compute, and hardly anything else, until it ends.
 
-Two kinds. The *trainer lock* holds environment, reward and learner in one worker and may write inside one run
-folder. The *light lock* holds numpy and MuJoCo, and writes nowhere unless a folder is given. Both need every layer
-of `MANDATORY`. Own namespaces are taken where the system allows them.
+Two kinds. The *trainer lock* holds environment, reward and learner in one worker and may write inside one
+run folder. The *light lock* holds numpy and MuJoCo, and writes nowhere unless a folder is given. Both need
+every layer of `MANDATORY`. Own namespaces are taken where the system allows them.
 
-Order. Everything that maps code or starts programs is imported before; one thread only, because Landlock and the
-filter are inherited by threads made later and (below Landlock 8) do not reach those made earlier; namespaces
-before Landlock, whose rules would hide `/proc/self/uid_map`; Landlock before seccomp; thread pools last.
+Order. Everything that maps code or starts programs is imported before; one thread only, because Landlock
+and the filter are inherited by threads made later and (below Landlock 8) do not reach those made earlier;
+namespaces before Landlock, whose rules would hide `/proc/self/uid_map`; Landlock before seccomp; thread
+pools last.
 
 What remains: see the package. In short, code in here can forge what this process reports, never more.
 """
@@ -50,8 +51,8 @@ class Limits:
         address_space_bytes: virtual memory, thread stacks included.
         file_bytes: size of any one file that it writes.
         open_files: descriptors.
-        threads: threads; enforced where own user namespaces are allowed and the user is not root. Elsewhere the
-            address space bounds them.
+        threads: threads; enforced where own user namespaces are allowed and the user is not root.
+            Elsewhere the address space bounds them.
         cpu_s: processor seconds of all threads together, or None.
     """
 
@@ -106,21 +107,10 @@ def apply_lock(
     Raises:
         SandboxError: a mandatory layer is missing, or a probe of the finished lock got through.
     """
-    _check_kind(kind)
-    for name in allow_missing:
-        if name not in MANDATORY:
-            raise UnknownNameError("layer", name, MANDATORY, "allow_missing")
-    if kind == "trainer" and writable is None:
-        raise SandboxError("the trainer lock needs the run folder that it may write")
-    kernel.require_supported()
-    warm_up()
-    if (threads := kernel.thread_count()) != 1:
-        raise SandboxError(
-            f"the process has {threads} threads; it may have one before the lock. Make thread pools afterwards,"
-            " and import libraries with OMP_NUM_THREADS=1"
-        )
-    limits = limits or Limits.of(kind)
     layers = _Layers(allow_missing)
+    folder = None if writable is None else Path(writable).resolve()
+    _require(kind, folder)
+    limits = limits or Limits.of(kind)
     abi = layers.probe("landlock", _landlock_abi)
     layers.probe("seccomp", _seccomp_available)
     refused = kernel.enter_namespaces()
@@ -131,7 +121,6 @@ def apply_lock(
     layers.set("rlimits", lambda: _rlimits(limits, own_user_namespace=refused is None))
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     paths = [*library_paths(), *(Path(p).resolve() for p in readable)]
-    folder = None if writable is None else Path(writable).resolve()
     layers.set("landlock", lambda: _landlock(paths, folder, abi))
     layers.set("seccomp", lambda: _seccomp(folder is not None, jit))
     report = {
@@ -145,9 +134,25 @@ def apply_lock(
         "kernel": platform.release(),
         "verified": _verify(folder, layers.missing, jit=jit),
     }
-    sys.dont_write_bytecode = True
     trust.mark_locked(report)
     return report
+
+
+def _require(kind: str, folder: Path | None) -> None:
+    """What must hold before anything is changed. Ends with the warm-up and the count of threads."""
+    _check_kind(kind)
+    if kind == "trainer" and folder is None:
+        raise SandboxError("the trainer lock needs the run folder that it may write")
+    if folder is not None and (not folder.is_dir() or folder == Path("/")):
+        raise SandboxError(f"the run folder {folder} is not an existing folder of its own")
+    kernel.require_supported()
+    warm_up()
+    sys.dont_write_bytecode = True
+    if (threads := kernel.thread_count()) != 1:
+        raise SandboxError(
+            f"the process has {threads} threads; it may have one before the lock. Make thread pools"
+            " afterwards, and import libraries with OMP_NUM_THREADS=1"
+        )
 
 
 def library_paths() -> list[Path]:
@@ -184,6 +189,9 @@ class _Layers:
     """Sets layers and keeps account of those that are set and those that are missing."""
 
     def __init__(self, allow_missing: Collection[str]) -> None:
+        for name in allow_missing:
+            if name not in MANDATORY:
+                raise UnknownNameError("layer", name, MANDATORY, "allow_missing")
         self.allowed = set(allow_missing)
         self.done: dict[str, str] = {}
         self.missing: dict[str, str] = {}
@@ -208,9 +216,9 @@ class _Layers:
     def _miss(self, name: str, reason: str) -> None:
         if name not in self.allowed:
             raise SandboxError(
-                f"the mandatory layer '{name}' of the lock is missing: {reason}. Run on Linux 5.13 or newer with"
-                f" Landlock and seccomp (for instance in a container on such a host), or accept its absence with"
-                f" allow_missing=['{name}'], which is written in the record"
+                f"the mandatory layer '{name}' of the lock is missing: {reason}. Run on Linux 5.13 or newer"
+                " with Landlock and seccomp (for instance in a container on such a host), or accept its"
+                f" absence with allow_missing=['{name}'], which is written in the record"
             )
         self.missing[name] = reason
 
@@ -240,7 +248,9 @@ def _death(parent_pid: int) -> str:
 
 def _environment() -> str:
     with open("/proc/self/environ", "rb") as file:
-        given = {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in file.read().split(b"\0") if entry}
+        given = {
+            entry.partition(b"=")[0].decode("utf-8", "replace") for entry in file.read().split(b"\0") if entry
+        }
     extra = sorted(given - set(ENVIRONMENT) - {"LC_CTYPE"})
     if extra:
         raise _Missing(f"the process was started with {', '.join(extra[:5])} in its environment")
@@ -288,8 +298,6 @@ def _rlimits(limits: Limits, *, own_user_namespace: bool) -> str:
 
 
 def _landlock(readable: Sequence[Path], writable: Path | None, abi: int) -> str:
-    if writable is not None and not writable.is_dir():
-        raise SandboxError(f"the run folder {writable} does not exist")
     landlock.restrict(readable, [] if writable is None else [writable], abi)
     return f"interface {abi}"
 
@@ -336,8 +344,8 @@ def _verify_writable(folder: Path) -> None:
         path.unlink()
     except OSError as error:
         raise SandboxError(
-            f"the locked process cannot write its run folder {folder}: {error.strerror}. The folder must belong to"
-            f" the user that starts it (uid {os.getuid()})"
+            f"the locked process cannot write its run folder {folder}: {error.strerror}. The folder must"
+            f" belong to the user that starts it (uid {os.getuid()})"
         ) from None
 
 

@@ -1,8 +1,8 @@
 """Which names and attributes a reward program uses, and whether each is on a list.
 
-Dotted chains that start at the world parameter must be paths of the schema. Groups may be given a local name
-(`ee = world.gripper`), and such names are followed. Anything else (a parameter of a helper, a loop variable, a
-result) may show the attributes of arrays and the components of schema paths, never more.
+Dotted chains that start at the world parameter must be paths of the schema. Groups may be given a local
+name (`ee = world.gripper`), and such names are followed. Anything else (a parameter of a helper, a loop
+variable, a result) may show the attributes of arrays and the components of schema paths, never more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from embodied.core.quantities import Schema
 from embodied.sandbox import allow_list
 from embodied.sandbox.scopes import Ref, Scope, called_names, root_name, stored_names
 
-_BUILTIN_NAMES = frozenset(dir(builtins))
+BUILTIN_NAMES = frozenset(dir(builtins))
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Problem:
         return self.message if self.line is None else f"line {self.line}: {self.message}"
 
 
-class Checker:
-    """Checks names, attributes, calls and stores of one parsed program."""
+class NameChecker:
+    """Checks names, attributes and calls in expressions, and the targets of assignments."""
 
     def __init__(self, tree: ast.Module, schema: Schema, entry: ast.FunctionDef) -> None:
         self.tree, self.schema = tree, schema
@@ -52,128 +52,8 @@ class Checker:
         self.components = {c for c in components if not hasattr(np.ndarray, c)} | {"time", "previous"}
         self.scope = Scope(schema)
 
-    def run(self) -> list[Problem]:
-        """All problems found."""
-        for statement in self.tree.body:
-            self._module_statement(statement)
-        for statement in self.tree.body:
-            if isinstance(statement, ast.FunctionDef):
-                self._function(statement)
-        self._recursion()
-        return self.problems
-
     def _report(self, message: str, node: ast.AST) -> None:
         self.problems.append(Problem(message, getattr(node, "lineno", None)))
-
-    # ---- module level
-
-    def _module_statement(self, node: ast.stmt) -> None:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            self._import(node)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in targets:
-                self._target(target)
-                self.globals |= stored_names(target)
-            if isinstance(node, ast.AnnAssign):
-                self._annotation(node.annotation)
-            if node.value is not None:
-                self._constant(node.value)
-        elif isinstance(node, ast.FunctionDef):
-            if node.name in self.modules or node.name in _BUILTIN_NAMES or node.name.startswith("__"):
-                self._report(f"a function may not be called '{node.name}': the name is taken", node)
-        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-            self._report("at module level only functions, imports and constants are allowed", node)
-
-    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
-        valid = "allowed are 'import numpy as np' and 'import math'"
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name not in ("numpy", "math"):
-                    self._report(f"import of '{alias.name}' is not allowed; {valid}", node)
-                    continue
-                self._free_name(alias.asname or alias.name, node, importing=True)
-                self.modules[alias.asname or alias.name] = alias.name
-            return
-        for alias in node.names:
-            name = alias.asname or alias.name
-            if node.level or node.module not in {*allow_list.MODULES, *allow_list.TYPE_MODULES}:
-                self._report(f"import from '{'.' * node.level}{node.module or ''}' is not allowed; {valid}", node)
-                return
-            if node.module == "__future__":
-                if alias.name != "annotations":
-                    self._report(f"import of '{alias.name}' is not allowed; {valid}", node)
-            elif alias.name not in allow_list.MODULES.get(node.module, allow_list.TYPING):
-                self._report(f"import of '{node.module}.{alias.name}' is not allowed; {valid}", node)
-            elif f"{node.module}.{alias.name}" == "numpy.linalg":
-                self._free_name(name, node, importing=True)
-                self.modules[name] = "numpy.linalg"
-            else:
-                self._free_name(name, node, importing=True)
-                self.imported.add(name)
-
-    def _constant(self, value: ast.expr) -> None:
-        for node in ast.walk(value):
-            if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-                self._report("a module constant must be a literal, without a comprehension", node)
-                return
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self.functions:
-                self._report("a module constant must be a literal, without a call of the program's functions", node)
-                return
-        self._expression(value)
-
-    # ---- functions
-
-    def _function(self, node: ast.FunctionDef) -> None:
-        for decorator in node.decorator_list:
-            self._report("decorators are not allowed", decorator)
-        arguments = node.args
-        if arguments.vararg or arguments.kwarg:
-            self._report("'*' and '**' parameters are not allowed; name the parameters", node)
-        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        for default in [*arguments.defaults, *(d for d in arguments.kw_defaults if d is not None)]:
-            if not _is_immutable_literal(default):
-                self._report("a parameter's default must be a number, a string, None or a tuple of these", default)
-        for argument in every:
-            self._free_name(argument.arg, argument)
-            self._annotation(argument.annotation)
-        self._annotation(node.returns)
-        self.scope = Scope(self.schema)
-        self.scope.enter(node, {a.arg for a in every}, self.world_name)
-        for statement in node.body:
-            self._statement(statement)
-        self.scope = Scope(self.schema)
-
-    def _statement(self, node: ast.stmt) -> None:
-        match node:
-            case ast.FunctionDef():
-                self._report("a function inside a function is not allowed; define it at module level", node)
-            case ast.Import() | ast.ImportFrom():
-                self._import(node)
-            case ast.Assign(targets=targets, value=value):
-                for target in targets:
-                    self._target(target)
-                self._expression(value)
-            case ast.AugAssign(target=target, value=value):
-                self._target(target)
-                self._expression(value)
-            case ast.AnnAssign(target=target, annotation=annotation, value=value):
-                self._target(target)
-                self._annotation(annotation)
-                if value is not None:
-                    self._expression(value)
-            case ast.For(target=target, iter=iterable, body=body, orelse=orelse):
-                self._target(target)
-                self._expression(iterable)
-                for inner in [*body, *orelse]:
-                    self._statement(inner)
-            case ast.If(test=test, body=body, orelse=orelse):
-                self._expression(test)
-                for inner in [*body, *orelse]:
-                    self._statement(inner)
-            case ast.Return(value=value) | ast.Expr(value=value):
-                if value is not None:
-                    self._expression(value)
 
     def _target(self, node: ast.expr) -> None:
         match node:
@@ -184,8 +64,8 @@ class Checker:
                     self._target(element)
             case ast.Attribute():
                 self._report(
-                    f"attribute '{node.attr}' cannot be set: the world and all values are read-only; use a local"
-                    " variable",
+                    f"attribute '{node.attr}' cannot be set: the world and all values are read-only;"
+                    " use a local variable",
                     node,
                 )
             case ast.Subscript(value=value, slice=index):
@@ -198,7 +78,7 @@ class Checker:
 
     def _free_name(self, name: str, node: ast.AST, *, importing: bool = False) -> None:
         """A name that is about to be bound: it must not replace a trusted one."""
-        taken = name in self.functions or (name in _BUILTIN_NAMES and name in self.called)
+        taken = name in self.functions or (name in BUILTIN_NAMES and name in self.called)
         if not importing:
             taken = taken or name in self.modules or name in self.imported
         if taken or name.startswith("__"):
@@ -220,7 +100,7 @@ class Checker:
                 self._power(node)
                 self._children(node)
             case ast.comprehension(target=target, iter=iterable, ifs=conditions):
-                if stored_names(target) & _BUILTIN_NAMES:
+                if stored_names(target) & BUILTIN_NAMES:
                     self._report("a comprehension's variable may not have the name of a builtin", target)
                 self._target(target)
                 for inner in [iterable, *conditions]:
@@ -239,7 +119,7 @@ class Checker:
             self._report(f"the module '{name}' is not a value; use one of its functions", node)
         elif name in self.scope.bound or name in self.globals or name in self.functions | self.imported:
             return
-        elif name in _BUILTIN_NAMES and name not in allow_list.BUILTINS:
+        elif name in BUILTIN_NAMES and name not in allow_list.BUILTINS:
             known = ", ".join(sorted(allow_list.BUILTINS))
             self._report(f"the builtin '{name}' is not allowed. Allowed builtins: {known}", node)
 
@@ -263,7 +143,9 @@ class Checker:
         if name.startswith("_"):
             self._report(f"attribute '{name}' is not allowed: names that start with '_' are private", node)
         elif self._module_of(node) is not None:
-            self._report(f"the module '{self._module_of(node)}' is not a value; use one of its functions", node)
+            self._report(
+                f"the module '{self._module_of(node)}' is not a value; use one of its functions", node
+            )
         elif module is not None:
             self._module_attribute(module, node)
         else:
@@ -280,7 +162,11 @@ class Checker:
         """`numpy`, `math` or `numpy.linalg` if the expression is that module."""
         if isinstance(node, ast.Name) and node.id in self.modules and node.id not in self.scope.bound:
             return self.modules[node.id]
-        if isinstance(node, ast.Attribute) and self._module_of(node.value) == "numpy" and node.attr == "linalg":
+        if (
+            isinstance(node, ast.Attribute)
+            and self._module_of(node.value) == "numpy"
+            and node.attr == "linalg"
+        ):
             return "numpy.linalg"
         return None
 
@@ -288,7 +174,10 @@ class Checker:
         known = allow_list.MODULES[module]
         if node.attr not in known:
             close = did_you_mean(node.attr, known)
-            self._report(f"'{module}.{node.attr}' is not allowed.{close} {_alternative(module, node.attr)}".strip(), node)
+            self._report(
+                f"'{module}.{node.attr}' is not allowed.{close} {_alternative(module, node.attr)}".strip(),
+                node,
+            )
 
     def _world_attribute(self, refs: set[Ref], node: ast.Attribute, *, called: bool) -> None:
         found = {child for ref in refs for child in [self.scope.step(ref, node.attr)] if child is not None}
@@ -304,7 +193,9 @@ class Checker:
             self._report("'previous' belongs to the world itself and goes one step back only", node)
             return
         self._report(
-            f"{owner} has no attribute '{node.attr}'.{did_you_mean(node.attr, known)} Known: {', '.join(known)}", node
+            f"{owner} has no attribute '{node.attr}'.{did_you_mean(node.attr, known)}"
+            f" Known: {', '.join(known)}",
+            node,
         )
 
     def _value_attribute(self, node: ast.Attribute, *, called: bool, array: bool) -> None:
@@ -319,7 +210,8 @@ class Checker:
         known = every | data if array else every | data | self.components
         shown = ", ".join(sorted(methods | data if array or called else data | self.components))
         self._report(
-            f"attribute '{node.attr}' is not allowed.{did_you_mean(node.attr, known)} Allowed here: {shown}", node
+            f"attribute '{node.attr}' is not allowed.{did_you_mean(node.attr, known)} Allowed here: {shown}",
+            node,
         )
 
     # ---- calls
@@ -345,8 +237,10 @@ class Checker:
             self._report(f"'{name}' is a variable, not a function; only functions can be called", node)
         elif name in self.functions or name in self.imported:
             return
-        elif name in _BUILTIN_NAMES - allow_list.BUILTINS:
-            extra = "A reward prints nothing: return what you want to see as a term." if name == "print" else ""
+        elif name in BUILTIN_NAMES - allow_list.BUILTINS:
+            extra = (
+                "A reward prints nothing: return what you want to see as a term." if name == "print" else ""
+            )
             allowed = f"Allowed builtins: {', '.join(sorted(allow_list.BUILTINS))}"
             self._report(f"the builtin '{name}' is not allowed. {extra or allowed}", node)
         elif name not in allow_list.BUILTINS:
@@ -358,46 +252,6 @@ class Checker:
                 if bound is not None and abs(bound) > allow_list.MAX_RANGE:
                     self._report(f"range({bound}) is too long; the limit is {allow_list.MAX_RANGE}", node)
 
-    def _annotation(self, node: ast.expr | None) -> None:
-        """Types may be named freely, but an annotation may do nothing: no call, no private attribute."""
-        for part in ast.walk(node) if node is not None else ():
-            if isinstance(part, ast.Attribute):
-                bad = part.attr not in allow_list.NUMPY_TYPES | allow_list.TYPING
-            elif isinstance(part, ast.Name):
-                bad = part.id.startswith("__")
-            else:
-                plain = ast.Constant | ast.Subscript | ast.Tuple | ast.List | ast.BinOp | ast.BitOr | ast.Load
-                bad = not isinstance(part, plain)
-            if bad:
-                self._report("this annotation is not allowed; use a plain type such as 'np.ndarray', or none", part)
-                return
-
-    def _recursion(self) -> None:
-        edges = {
-            node.name: called_names(node, arguments=True) & self.functions
-            for node in self.tree.body
-            if isinstance(node, ast.FunctionDef)
-        }
-        for node in self.tree.body:
-            if not isinstance(node, ast.FunctionDef):
-                continue
-            seen: set[str] = set()
-            todo = set(edges[node.name])
-            while todo:
-                name = todo.pop()
-                seen.add(name)
-                todo |= edges[name] - seen
-            if node.name in seen:
-                self._report(f"the function '{node.name}' calls itself; recursion is not allowed", node)
-
-
-def _is_immutable_literal(node: ast.expr) -> bool:
-    if isinstance(node, ast.Tuple):
-        return all(_is_immutable_literal(element) for element in node.elts)
-    if isinstance(node, ast.UnaryOp):
-        return _is_immutable_literal(node.operand)
-    return isinstance(node, ast.Constant)
-
 
 def _integer(node: ast.expr) -> int | None:
     """The value of an integer literal or of one with a sign; 2**40 stands for a product of literals."""
@@ -408,7 +262,9 @@ def _integer(node: ast.expr) -> int | None:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Pow):
         left, right = _integer(node.left), _integer(node.right)
         if left is not None and right is not None:
-            return min(abs(left), 2**40) ** min(abs(right), 40) if isinstance(node.op, ast.Pow) else left * right
+            return (
+                min(abs(left), 2**40) ** min(abs(right), 40) if isinstance(node.op, ast.Pow) else left * right
+            )
     return None
 
 

@@ -1,8 +1,8 @@
 """The parent's side: start a locked process, talk to it, and end it when it hangs, floods or dies.
 
-A thread of the parent reads the child's messages and output and enforces its deadlines, so that they hold while
-the caller does something else. The only means is SIGKILL of the child's process group: nothing inside the child
-is asked to cooperate.
+A thread of the parent reads the child's messages and output and enforces its deadlines, so that they hold
+while the caller does something else. The only means is SIGKILL of the child's process group: nothing inside
+the child is asked to cooperate.
 
 Two kinds of bad news are kept apart. `SandboxError` means that the lock could not be set or the trusted part
 failed: it says nothing about a program. `End` says how a process that had been locked came to its end.
@@ -10,6 +10,7 @@ failed: it says nothing about a program. `End` says how a process that had been 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -39,12 +40,14 @@ _BOOT = (
 class LockedProcess:
     """One worker process under a lock.
 
-    Use as a context manager, or call `start` and `close`. `start` only spawns, so that several processes can get
-    ready at the same time; `wait_ready` waits for one.
+    Use as a context manager, or call `start` and `close`. `start` only spawns, so that several processes
+    can get ready at the same time; `wait_ready` waits for one.
 
     Args:
-        entry: `package.module` or `package.module:object` with `prepare(request)` and `run(context, channel)`.
-        request: plain JSON values for `prepare`. May hold program sources; they are data until the lock is set.
+        entry: `package.module` or `package.module:object`, with `prepare(request)` and
+            `run(context, channel)`; see `embodied.sandbox.worker`.
+        request: plain JSON values for `prepare`. May hold program sources: they are data until the lock is
+            set.
         lock: `trainer` or `light`.
         run_folder: the only folder that the process may write; the trainer lock needs one.
         limits: resource limits; the kind's own when None.
@@ -107,7 +110,8 @@ class LockedProcess:
         """Spawns the process and hands it the request. Main thread only.
 
         Raises:
-            SandboxError: called from another thread: the child would die with that thread, not with the parent.
+            SandboxError: called from another thread: the child would die with that thread, not with the
+            parent.
         """
         if threading.current_thread() is not threading.main_thread():
             raise SandboxError(
@@ -139,10 +143,8 @@ class LockedProcess:
             os.close(child_out)
         self._supervisor = Supervisor(self._process, read_fd, self._state, self._watch)
         self._supervisor.start()
-        try:
+        with contextlib.suppress(ChannelClosed):  # it died at once; wait_ready tells how
             self._write("order", self._order)
-        except ChannelClosed:
-            pass  # it died at once; wait_ready tells how
         return self
 
     def wait_ready(self) -> dict:
@@ -175,10 +177,8 @@ class LockedProcess:
 
     def stop(self, grace_s: float = 10.0) -> End:
         """Asks the process to come to an end; kills it after `grace_s`."""
-        try:
+        with contextlib.suppress(ChannelClosed):
             self._write("stop", {})
-        except ChannelClosed:
-            pass
         with self._state.changed:
             self._state.changed.wait_for(lambda: self._state.end is not None, timeout=grace_s)
         return self.close()
@@ -284,7 +284,9 @@ class LockedProcess:
 
     # ---- inside
 
-    def _write(self, kind: str, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+    def _write(
+        self, kind: str, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         if self._write_fd < 0 or self._state.end is not None:
             raise ChannelClosed("the locked process is gone")
         write_all(self._write_fd, encode(kind, data, arrays))

@@ -1,8 +1,8 @@
 """No hidden memory: a program may read its module constants but never write into them.
 
-A reward that remembers earlier calls gives other values batched than row by row, and other values when it is
-planned with. The constants of a module outlive a call, so a store into a list, dict or array that may be one of
-them is rejected; local names and parameters through which one can be reached are followed.
+A reward that remembers earlier calls gives other values batched than row by row, and other values when it
+is planned with. The constants of a module outlive a call, so a store into a list, dict or array that may be
+one of them is rejected; local names and parameters through which one can be reached are followed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def shared_state_problems(tree: ast.Module) -> list[Problem]:
     shared = {
         name
         for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and not _immutable(node.value)
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and node.value is not None
+        and not _immutable(node.value)
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         for name in stored_names(target)
     }
@@ -31,7 +33,7 @@ def shared_state_problems(tree: ast.Module) -> list[Problem]:
     tainted: dict[str, set[str]] = {name: set() for name in functions}
     for _ in range(2 + len(functions)):
         before = {name: set(found) for name, found in tainted.items()}
-        for name, function in functions.items():
+        for function in functions.values():
             _spread(function, shared, tainted, functions)
         if before == tainted:
             break
@@ -84,16 +86,22 @@ def _spread(
     mine = tainted[function.name]
     names = (shared - _locals(function)) | mine
     for node in ast.walk(function):
-        if isinstance(node, ast.Assign) and _reaches(node.value, names):
-            mine.update(*(stored_names(target) for target in node.targets))
-        elif isinstance(node, ast.AnnAssign) and node.value is not None and _reaches(node.value, names):
-            mine |= stored_names(node.target)
-        elif isinstance(node, ast.For | ast.comprehension) and _reaches(node.iter, names):
-            mine |= stored_names(node.target)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions:
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            value, targets = node.value, node.targets
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            value, targets = node.value, [node.target]
+        elif isinstance(node, ast.For | ast.comprehension):
+            value, targets = node.iter, [node.target]
+        if targets and _reaches(value, names):
+            mine.update(*(stored_names(target) for target in targets))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions:
             callee = functions[node.func.id].args
             positional = [a.arg for a in [*callee.posonlyargs, *callee.args]]
-            given = [*zip(positional, node.args), *((k.arg or "", k.value) for k in node.keywords)]
+            given = [
+                *zip(positional, node.args, strict=False),
+                *((k.arg or "", k.value) for k in node.keywords),
+            ]
             tainted[node.func.id] |= {name for name, value in given if _reaches(value, names)}
 
 
@@ -111,8 +119,8 @@ def _stores(function: ast.FunctionDef, shared: set[str], tainted: set[str]) -> l
         if root is not None and root in names:
             found.append(
                 Problem(
-                    f"'{root}' is, or comes from, a module constant and may not be changed: a reward keeps no memory"
-                    " between calls. Change a copy, or use world.previous",
+                    f"'{root}' is, or comes from, a module constant and may not be changed: a reward keeps"
+                    " no memory between calls. Change a copy, or use world.previous",
                     node.lineno,
                 )
             )

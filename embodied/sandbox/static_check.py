@@ -1,13 +1,14 @@
 """The static check in front of the lock: mistakes and attacks become messages with line numbers.
 
-`check_source` parses a program, never runs it, and allows only what is on a list: the node types, numpy, math
-and builtin names of `allow_list`, and the readable paths of the task's `Schema`. It is written for the language
-model that wrote the program: every message says what is wrong in which line and what would be valid.
+`check_source` parses a program, never runs it, and allows only what is on a list: the node types, numpy,
+math and builtin names of `allow_list`, and the readable paths of the task's `Schema`. It is written for the
+language model that wrote the program: every message says what is wrong in which line and what would be
+valid.
 
-The check is not the boundary (the lock is). It is the only thing, though, that keeps a program from forging the
-metrics of the process it runs in, so whatever is not known to be harmless is rejected. Faults that are clearer
-when they happen (an undefined variable, an index out of range, a write into a read-only array) are left to
-evaluation, which reports them with their line too.
+The check is not the boundary (the lock is). It is the only thing, though, that keeps a program from forging
+the metrics of the process it runs in, so whatever is not known to be harmless is rejected. Faults that are
+clearer when they happen (an undefined variable, an index out of range, a write into a read-only array) are
+left to evaluation, which reports them with their line too.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from embodied.core.errors import RewardCodeError
 from embodied.core.quantities import Schema
 from embodied.core.reward import BATCHED_ENTRY, PUBLISHED_ENTRY
 from embodied.sandbox import allow_list
-from embodied.sandbox.names import Checker, Problem
+from embodied.sandbox.names import Problem
 from embodied.sandbox.shared_state import shared_state_problems
+from embodied.sandbox.structure import ProgramChecker
 
 MAX_PROBLEMS = 8
 
@@ -78,7 +80,7 @@ def check_source(source: str | bytes, schema: Schema) -> CheckResult:
     if entry is None:
         named = f" The program defines: {', '.join(sorted(functions))}." if functions else ""
         return _rejected([Problem(f"no function 'reward(world, action)' at module level.{named}", None)])
-    checker = Checker(parsed, schema, functions[entry])
+    checker = ProgramChecker(parsed, schema, functions[entry])
     problems = [*checker.run(), *shared_state_problems(parsed)]
     if problems:
         return _rejected(problems, entry)
@@ -109,7 +111,9 @@ def parse(source: str | bytes) -> ast.Module | Problem:
         hint = " Answer with the code alone, without Markdown fences." if "```" in source else ""
         return Problem(f"not valid Python: {_printable(error.msg)}.{hint}", error.lineno)
     except (ValueError, MemoryError, RecursionError):
-        return Problem("the program is nested too deeply for the parser, or has a literal it cannot read", None)
+        return Problem(
+            "the program is nested too deeply for the parser, or has a literal it cannot read", None
+        )
 
 
 def _limits(tree: ast.Module) -> list[Problem]:
@@ -119,9 +123,15 @@ def _limits(tree: ast.Module) -> list[Problem]:
         count += len(level)
         depth += 1
         if depth > allow_list.MAX_DEPTH:
-            return [Problem(f"nested deeper than {allow_list.MAX_DEPTH} levels; use more statements", _line(level[0]))]
+            return [
+                Problem(
+                    f"nested deeper than {allow_list.MAX_DEPTH} levels; use more statements", _line(level[0])
+                )
+            ]
         if count > allow_list.MAX_NODES:
-            return [Problem(f"more than {allow_list.MAX_NODES} syntax elements; write a shorter program", None)]
+            return [
+                Problem(f"more than {allow_list.MAX_NODES} syntax elements; write a shorter program", None)
+            ]
         level = [child for node in level for child in ast.iter_child_nodes(node)]
     return []
 

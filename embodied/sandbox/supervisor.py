@@ -25,9 +25,9 @@ class End:
     """How a process ended.
 
     Attributes:
-        kind: `finished` (run returned), `error` (run raised), `signal` (the kernel ended it, e.g. SIGSYS for a
-            forbidden call), `exit` (it left without a word), `killed` (by us, `detail` says why), `stopped` (by
-            us, because the caller asked) or `infrastructure` (it never was ready).
+        kind: `finished` (run returned), `error` (run raised), `signal` (the kernel ended it, e.g. SIGSYS for
+            a forbidden call), `exit` (it left without a word), `killed` (by us, `detail` says why), `stopped`
+            (by us, because the caller asked) or `infrastructure` (it never was ready).
         detail: one line for people.
         exit_code: exit code, when it exited.
         signal: name of the signal, when one ended it.
@@ -98,7 +98,19 @@ class Supervisor(threading.Thread):
 
     def run(self) -> None:
         """Until the child is gone and its pipes are empty."""
-        assert self.process.stdout is not None and self.process.stderr is not None
+        try:
+            self._watch_child()
+        except (
+            BaseException
+        ) as error:  # a fault of ours: never leave a child without a watch, or a caller waiting
+            self.kill(f"the supervisor failed: {type(error).__name__}: {error}")
+            raise
+        finally:
+            self._finish()
+
+    def _watch_child(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
         selector = selectors.DefaultSelector()
         selector.register(self.process.stdout, selectors.EVENT_READ, "stdout")
         selector.register(self.process.stderr, selectors.EVENT_READ, "stderr")
@@ -113,7 +125,6 @@ class Supervisor(threading.Thread):
             elif not self._open(selector) or time.monotonic() - gone_at > _DRAIN_S:
                 break
         selector.close()
-        self._finish()
 
     def _open(self, selector: selectors.BaseSelector) -> bool:
         return bool(selector.get_map()) or (self.read_fd >= 0 and len(self.state.messages) < MAX_QUEUED)
@@ -121,11 +132,12 @@ class Supervisor(threading.Thread):
     def _read(self, selector: selectors.BaseSelector, wait_s: float) -> None:
         """One round over the pipes. Messages that the caller does not take stay in the child's pipe."""
         full = len(self.state.messages) >= MAX_QUEUED
-        registered = self.read_fd in selector.get_map()
-        if full and registered:
-            selector.unregister(self.read_fd)
-        elif not full and not registered and self.read_fd >= 0:
-            selector.register(self.read_fd, selectors.EVENT_READ, "channel")
+        if self.read_fd >= 0:
+            registered = self.read_fd in selector.get_map()
+            if full and registered:
+                selector.unregister(self.read_fd)
+            elif not full and not registered:
+                selector.register(self.read_fd, selectors.EVENT_READ, "channel")
         if full:
             self.last = time.monotonic()
         if not selector.get_map():

@@ -3,15 +3,16 @@
 An entry is a module or an object in one (`embodied.rl.worker:Trainer`) with two functions:
 
 `prepare(request) -> context`
-    Trusted; runs before the lock: imports, environments, models, a warm-up. It must not run model-written code,
-    and must not leave threads behind.
+    Trusted; runs before the lock: imports, environments, models, a warm-up. It must not run model-written
+    code, and must not leave threads behind.
 `run(context, channel) -> dict | None`
-    Runs after the lock. It binds programs, makes its thread pools, works and sends messages. What it returns is
-    the result of the process.
+    Runs after the lock. It binds programs, makes its thread pools, works and sends messages. What it
+    returns is the result of the process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -53,7 +54,12 @@ def main(in_fd: int, out_fd: int, parent_pid: int) -> NoReturn:
             jit=order["jit"],
         )
     except BaseException as error:
-        _leave(channel, "failed", {"stage": stage, "text": _text(error, short=isinstance(error, EmbodiedError))}, 3)
+        _leave(
+            channel,
+            "failed",
+            {"stage": stage, "text": _text(error, short=isinstance(error, EmbodiedError))},
+            3,
+        )
     channel.emit("ready", {"report": report})
     try:
         result = entry.run(context, channel)
@@ -112,18 +118,14 @@ def _text(error: BaseException, *, short: bool) -> str:
 
 
 def _leave(channel: Channel, kind: str, data: dict, code: int) -> NoReturn:
-    try:
+    with contextlib.suppress(ChannelClosed):
         channel.emit(kind, data)
-    except ChannelClosed:
-        pass
     _exit(code)
 
 
 def _exit(code: int) -> NoReturn:
     """Ends at once: threads of libraries and exit handlers of a program have no say."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError, ValueError):
             stream.flush()
-        except (OSError, ValueError):
-            pass
     os._exit(code)

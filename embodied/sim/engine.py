@@ -5,11 +5,11 @@ over from one control step to the next (warm starts are zeroed at each step's fi
 setting it is exact.
 
 A rollout's own sensor data is one substep old. `read` therefore evaluates sensors at a given state by one
-more `rollout(nstep=1)` on a copy of the model with Euler integration and with contacts, constraints, actuation
-and passive forces switched off, unless a sensor of the model needs them.
+more `rollout(nstep=1)` on a copy of the model with Euler integration and with contacts, constraints,
+actuation and passive forces switched off, unless a sensor of the model needs them.
 
 Divergence does not show as NaN: MuJoCo resets by itself and rollout pads. It is detected by a returned time
-that is not `t0 + k dt`, and by values beyond 1e8.
+that is not `t0 + k dt`, and by states or controls beyond 1e8.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class BatchEngine:
         self.step_count = 0
 
     def warm_up(self) -> None:
-        """Touches every lazily loaded part on the calling thread, without making threads (for use in a lock)."""
+        """Touches every lazily loaded part on the calling thread, without making threads (before a lock)."""
         with rollout.Rollout(nthread=0) as pool:
             state, sensors = self._trajectory.copy(), self._lagged.copy()
             pool.rollout(
@@ -132,8 +132,9 @@ class BatchEngine:
         Raises:
             DivergenceError: an environment left the finite numbers; names it, the step and the state before.
         """
-        self._control[:] = control[:, None, :]
         before = given = self.states
+        self._check_given(before, control)
+        self._control[:] = control[:, None, :]
         if self.n_substeps == 1:
             # A self-reset in the first step from time 0 would end at the expected time: start at another one.
             given = before.copy()
@@ -158,8 +159,8 @@ class BatchEngine:
         Args:
             states: `(k, n_state)`; the current states by default.
             rows: the environments whose models are meant, length k; all by default.
-            control: `(k, n_control)`, the controls that act at these states; by default those that last acted in
-                `rows`. Sensors of forces and of mocap bodies depend on them.
+            control: `(k, n_control)`, the controls that act at these states; by default those that last acted
+                in `rows`. Sensors of forces and of mocap bodies depend on them.
 
         Returns:
             `(k, nsensordata)`, a new array.
@@ -179,11 +180,11 @@ class BatchEngine:
         return sensors[:, 0, :]
 
     def lagged_sensors(self) -> np.ndarray:
-        """The last step's own sensor data `(N, nsensordata)`: one substep old, free of charge (for planners)."""
+        """The last step's own sensor data `(N, nsensordata)`: one substep old, free (for planners)."""
         return self._lagged[:, -1, :]
 
     def edit(self, row: int, field: str, index: Any, value: Any) -> None:
-        """Sets `model.<field>[index] = value` for one environment (its models are copied at the first edit)."""
+        """Sets `model.<field>[index] = value` for one environment (the first edit copies its models)."""
         if self._models[row] is self.model:
             self._models[row] = copy.copy(self.model)
             self._read_models[row] = copy.copy(self._read_model)
@@ -193,7 +194,7 @@ class BatchEngine:
                 self._stale.add(row)
 
     def settle(self) -> None:
-        """Recomputes what MuJoCo derives from edited masses and inertias; call it after the edits of a start."""
+        """Recomputes what MuJoCo derives from edited masses and inertias; call it after edits."""
         for row in sorted(self._stale):
             for model in (self._models[row], self._read_models[row]):
                 mujoco.mj_setConst(model, self._scratch)
@@ -227,23 +228,37 @@ class BatchEngine:
 
     def _check(self, before: np.ndarray, given: np.ndarray, after: np.ndarray, control: np.ndarray) -> None:
         dt = self.model.opt.timestep
-        # Negated comparisons, so that NaN counts as divergence.
         on_time = np.abs(after[:, 0] - given[:, 0] - self.n_substeps * dt) < 0.5 * dt
-        tame = max(after.max(), -after.min()) < _STATE_LIMIT
-        if tame and on_time.all():
+        if _tame(after) and on_time.all():
             return
-        wild = ~(np.abs(after).max(axis=1) < _STATE_LIMIT)
-        raise self._divergence(np.flatnonzero(~on_time | wild), before, control)
+        raise self._divergence(np.flatnonzero(~on_time | _wild_rows(after)), before, control)
+
+    def _check_given(self, before: np.ndarray, control: np.ndarray) -> None:
+        """Refuses what MuJoCo would clamp, normalise or zero without a word, such as an activation of 1e9."""
+        if not (_tame(before) and _tame(control)):
+            bad = np.flatnonzero(_wild_rows(before) | _wild_rows(control))
+            raise self._divergence(bad, before, control)
 
     def _divergence(self, bad: np.ndarray, before: np.ndarray, control: np.ndarray) -> DivergenceError:
         row = int(bad[0])
         error = DivergenceError(
             f"simulation diverged in environment {row} (of {bad.size} that did: {_some(bad)}) at control step"
             f" {self.step_count + 1}, t = {before[row, 0]:.4g} s. Reduce the timestep or the control range;"
-            f" state [time, qpos, qvel, act] before the step: {_short(before[row])}; control: {_short(control[row])}"
+            f" state [time, qpos, qvel, act] before the step: {_short(before[row])};"
+            f" control: {_short(control[row])}"
         )
         error.env, error.step, error.state = row, self.step_count + 1, before[row].copy()  # type: ignore[attr-defined]
         return error
+
+
+def _tame(array: np.ndarray) -> bool:
+    """Whether all values are below the limit; NaN is not, as no comparison with it holds."""
+    return not array.size or bool(array.max() < _STATE_LIMIT and array.min() > -_STATE_LIMIT)
+
+
+def _wild_rows(array: np.ndarray) -> np.ndarray:
+    """Which rows of `(n, ...)` hold a value beyond the limit or NaN, bool `(n,)`."""
+    return ~(np.abs(array) < _STATE_LIMIT).all(axis=1)
 
 
 def _short(vector: np.ndarray) -> str:

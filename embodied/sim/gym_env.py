@@ -18,8 +18,9 @@ from embodied.sim.task import Task
 class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """One episode of one task at a time.
 
-    Unlike `BatchEnv` it does not restart by itself: after `terminated` or `truncated` comes `reset`, as Gymnasium
-    has it. `info["success"]` is the task's own predicate, `info["reward_terms"]` the reward by term.
+    Unlike `BatchEnv` it does not restart by itself: after `terminated` or `truncated` comes `reset`, as
+    Gymnasium has it. `info["success"]` is the task's own predicate, `info["reward_terms"]` the reward by
+    term.
 
     Args:
         task: the task.

@@ -24,7 +24,7 @@ _ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 
 
 def planar_quantities(joints: tuple[str, ...], *, clip_velocity: bool) -> dict[Quantity, Source]:
-    """Quantities of a planar robot whose first joints are `rootx`, `rootz`, `rooty`; angles in rad, y axis."""
+    """Quantities of a planar robot whose first joints are `rootx`, `rootz`, `rooty`; angles in rad."""
     table: dict[Quantity, Source] = {
         Quantity("torso.position_x", (), "m", "world", "forward position"): StateSlice("qpos", index=0),
         Quantity("torso.position_z", (), "m", "world", "height coordinate of the root joint"): StateSlice(
@@ -131,7 +131,7 @@ class GymnasiumTask(Task):
         return mujoco.MjSpec.from_file(str(_ASSETS / self.xml))
 
     def start(self, rng: np.random.Generator, n: int) -> Start:
-        """Gymnasium's start noise: uniform on positions; uniform or normal on velocities, as the robot has it."""
+        """Gymnasium's start noise: uniform on positions; uniform or normal on velocities, by robot."""
         model, states = self.model, np.tile(self.home_state(), (n, 1))
         scale = self.reset_noise
         states[:, 1 : 1 + model.nq] += rng.uniform(-scale, scale, (n, model.nq))

@@ -31,10 +31,14 @@ class ArmKinematics:
 
     def forward(self, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tool position `(3,)` [m] and approach axis `(3,)` in the world frame at joint angles `(J,)` [rad]."""
+        rotation = self.frame(angles)
+        return self._data.site_xpos[self._site].copy(), rotation[:, 0].copy()
+
+    def frame(self, angles: np.ndarray) -> np.ndarray:
+        """Axes of the tool in the world frame, as the columns of a rotation matrix `(3, 3)`."""
         self._data.qpos[self._qpos] = angles
         mujoco.mj_kinematics(self._model, self._data)
-        rotation = self._data.site_xmat[self._site].reshape(3, 3)
-        return self._data.site_xpos[self._site].copy(), rotation[:, 0].copy()
+        return self._data.site_xmat[self._site].reshape(3, 3).copy()
 
     def rates(
         self,

@@ -1,4 +1,5 @@
-"""Domain randomisation: masses, friction, action delay, observation noise, camera pose, drawn anew per episode.
+"""Domain randomisation: masses, friction, action delay, observation noise, camera pose, drawn anew per
+episode.
 
 After Tobin et al. 2017 (arXiv:1703.06907) and Peng et al. 2018 (arXiv:1710.06537). Deviation: masses and
 frictions are scaled by one factor per body or geom, log-uniform around 1.
@@ -35,7 +36,8 @@ class Randomization:
     ) -> None:
         if mass_factor < 1.0 or friction_factor < 1.0:
             raise ConfigError(
-                f"mass_factor={mass_factor} and friction_factor={friction_factor} must be at least 1 (1 is off)"
+                f"mass_factor={mass_factor} and friction_factor={friction_factor} must be at least 1"
+                " (1 is off)"
             )
         if max_delay_steps < 0 or observation_noise_std < 0 or camera_position_m < 0:
             raise ConfigError(

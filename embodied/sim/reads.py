@@ -76,7 +76,8 @@ class Readings(Mapping[str, np.ndarray]):
             found = reader(self._frames, self)
             if found.shape != (len(self._frames.states), *shape):
                 raise ConfigError(
-                    f"{self._owner}: quantity '{path}' is declared {shape} but its source gives {found.shape[1:]}"
+                    f"{self._owner}: quantity '{path}' is declared {shape} but its source gives"
+                    f" {found.shape[1:]}"
                 )
             self._kept[path] = found
         return found
@@ -92,9 +93,13 @@ class Readings(Mapping[str, np.ndarray]):
 class Source(Protocol):
     """Origin of a quantity. `install` may add a sensor; `bind` finds addresses and gives a reader."""
 
-    def install(self, spec: mujoco.MjSpec, name: str) -> None: ...
+    def install(self, spec: mujoco.MjSpec, name: str) -> None:
+        """Adds to the model's spec what the quantity `name` needs."""
+        ...
 
-    def bind(self, model: mujoco.MjModel, name: str) -> Reader: ...
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
+        """Finds addresses in the compiled model and gives the reader of the quantity `name`."""
+        ...
 
 
 class _NoSensor:
@@ -108,7 +113,8 @@ class JointPosition(_NoSensor):
 
     joints: str | Sequence[str]
 
-    def bind(self, model: mujoco.MjModel, name: str):
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
+        """Finds the columns of the state."""
         columns = [1 + model.jnt_qposadr[joint_id(model, j)] for j in _names(self.joints)]
         return _columns(columns, scalar=isinstance(self.joints, str))
 
@@ -119,7 +125,8 @@ class JointVelocity(_NoSensor):
 
     joints: str | Sequence[str]
 
-    def bind(self, model: mujoco.MjModel, name: str):
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
+        """Finds the columns of the state."""
         columns = [1 + model.nq + model.jnt_dofadr[joint_id(model, j)] for j in _names(self.joints)]
         return _columns(columns, scalar=isinstance(self.joints, str))
 
@@ -136,7 +143,8 @@ class StateSlice(_NoSensor):
     stop: int | None = None
     index: int | None = None
 
-    def bind(self, model: mujoco.MjModel, name: str):
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
+        """Finds the columns of the state."""
         offset = {"qpos": 1, "qvel": 1 + model.nq, "act": 1 + model.nq + model.nv}[self.part]
         length = {"qpos": model.nq, "qvel": model.nv, "act": model.na}[self.part]
         if self.index is not None:
@@ -155,7 +163,8 @@ class FreeBody(_NoSensor):
     joint: str
     what: str
 
-    def bind(self, model: mujoco.MjModel, name: str):
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
+        """Finds the columns of the state."""
         joint = joint_id(model, self.joint)
         qpos, qvel = 1 + model.jnt_qposadr[joint], 1 + model.nq + model.jnt_dofadr[joint]
         spans = {
@@ -179,13 +188,32 @@ class Frame:
     what: str = "position"
 
     def install(self, spec: mujoco.MjSpec, name: str) -> None:
+        """Adds the sensor."""
         if self.what not in FRAME_SENSORS:
             raise UnknownNameError("frame reading", self.what, FRAME_SENSORS, f"quantity {name}")
         sensor = spec.add_sensor()
         sensor.name, sensor.type = f"quantity/{name}", FRAME_SENSORS[self.what][0]
         sensor.objtype, sensor.objname = _OBJECTS[self.kind], self.object
 
-    def bind(self, model: mujoco.MjModel, name: str):
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
+        """Finds the sensor's address."""
+        return _sensor(model, f"quantity/{name}")
+
+
+@dataclass(frozen=True)
+class CenterOfMass:
+    """Centre of mass `(3,)` [m, world] of a body and everything that hangs on it."""
+
+    body: str
+
+    def install(self, spec: mujoco.MjSpec, name: str) -> None:
+        """Adds the sensor."""
+        sensor = spec.add_sensor()
+        sensor.name, sensor.type = f"quantity/{name}", mujoco.mjtSensor.mjSENS_SUBTREECOM
+        sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_BODY, self.body
+
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
+        """Finds the sensor's address."""
         return _sensor(model, f"quantity/{name}")
 
 
@@ -195,7 +223,8 @@ class Sensor(_NoSensor):
 
     sensor: str
 
-    def bind(self, model: mujoco.MjModel, name: str):
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
+        """Finds the sensor's address."""
         return _sensor(model, self.sensor)
 
 
@@ -205,17 +234,19 @@ class Parameter(_NoSensor):
 
     name: str
 
-    def bind(self, model: mujoco.MjModel, name: str):
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
+        """Reads the parameter."""
         return lambda frames, values: frames.parameters[self.name]
 
 
 @dataclass(frozen=True)
 class Computed(_NoSensor):
-    """A formula over other quantities: `function(values) -> (n, ...)`, batched over rows, each row by itself."""
+    """A formula over other quantities: `function(values) -> (n, ...)`, batched over independent rows."""
 
     function: Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
-    def bind(self, model: mujoco.MjModel, name: str):
+    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
+        """Calls the formula."""
         return lambda frames, values: self.function(values)
 
 

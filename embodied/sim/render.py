@@ -1,8 +1,9 @@
 """Headless pictures of recorded states: EGL where it works, else OSMesa; no display is needed.
 
-Nothing of OpenGL is loaded before the first `Renderer` is made. Shadows, reflections and multisampling are off by
-default: on a software renderer they cost eight to eleven times the rest. `MUJOCO_GL=egl|osmesa|glfw` overrides
-the choice. A `Renderer` belongs to the thread that made it.
+Nothing of OpenGL is loaded before the first `Renderer` is made. Shadows, reflections and multisampling are
+off by
+default: on a software renderer they cost eight to eleven times the rest. `MUJOCO_GL=egl|osmesa|glfw`
+overrides the choice. A `Renderer` belongs to the thread that made it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _GOAL_RADIUS_M, _GOAL_RGBA = 0.02, (0.1, 0.8, 0.2, 0.35)
 _PREFERRED_CAMERAS = ("watch", "overview", "track", "front", "side")
 _BACKENDS = ("egl", "osmesa")
 _REMEDY = (
-    "On Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6; then unset MUJOCO_GL,"
-    " or set it to 'egl' or 'osmesa'"
+    "On Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6; then unset"
+    " MUJOCO_GL, or set it to 'egl' or 'osmesa'"
 )
 _PROBE = "import mujoco; c = mujoco.GLContext(8, 8); c.make_current(); c.free()"
 
@@ -43,8 +44,8 @@ _PROBE = "import mujoco; c = mujoco.GLContext(8, 8); c.make_current(); c.free()"
 def choose_backend(asked: str) -> str:
     """The OpenGL backend for a wish as in `MUJOCO_GL`; an empty wish tries EGL, then OSMesa.
 
-    Each try is a short process of its own: an OpenGL library that was once loaded cannot be exchanged, and a broken
-    driver may end the process.
+    Each try is a short process of its own: an OpenGL library that was once loaded cannot be exchanged, and a
+    broken driver may end the process.
 
     Raises:
         RenderingError: unknown wish, or none works.
@@ -101,8 +102,8 @@ class Renderer:
 
     Args:
         task: the task; its model is the picture's, unless `render` is given another of the same build.
-        camera: name of a camera of the model; None takes `watch`, `overview`, `track`, `front`, `side` or the first one, and a
-            free view of the whole where the model has none.
+        camera: name of a camera of the model; None takes `watch`, `overview`, `track`, `front`, `side` or the
+            first one, and a free view of the whole where the model has none.
         width: picture width [pixels].
         height: picture height [pixels].
         shadows: draw shadows and reflections, with multisampling (slow without a graphics card).
@@ -168,8 +169,8 @@ class Renderer:
 
         Args:
             state: full physics state `(n_state,)`.
-            parameters: the episode's parameters by name, each of one environment; `goal.position (3,)` places the
-                goal marker [m, world].
+            parameters: the episode's parameters by name, each of one environment; `goal.position (3,)` places
+                the goal marker [m, world].
             model: the environment's own model (`BatchEngine.model_of`), where props or cameras were moved.
             camera: another camera than the constructor's, for this picture.
 

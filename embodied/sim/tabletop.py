@@ -17,12 +17,14 @@ from embodied.core.world import World
 from embodied.safety.kernels import limit_batch
 from embodied.sim.ik import ArmKinematics
 from embodied.sim.reads import Computed, Frame, JointPosition, JointVelocity, Source, StateSlice
-from embodied.sim.task import Task
+from embodied.sim.task import ModelEdit, Task
 
 ARM_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll")
 JOINTS = (*ARM_JOINTS, "gripper")
 GRIPPER_LOW, GRIPPER_HIGH = -0.17453, 1.74533
 MAX_SPEED = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 3.0])  # rad/s at |action| = 1
+UPRIGHT_ROLL = 0.0487  # wrist_roll [rad] that puts the jaws in the arm's vertical plane
+SHOULDER_X = 0.0388  # where the vertical pan axis stands [m], world frame
 MAX_LEAD = np.array([0.35, 0.35, 0.35, 0.35, 0.35, 0.5])  # rad by which a set-point may run ahead of its joint
 
 
@@ -52,6 +54,16 @@ def arm_quantities() -> dict[Quantity, Source]:
             "arm.servo_lead", (6,), "rad", "joint", "set-point minus angle of the five joints and the gripper"
         ): _ServoLead(),
     }
+
+
+def relative(to: str, origin: str) -> Computed:
+    """The vector from the quantity `origin` to the quantity `to`."""
+    return Computed(lambda v: v[to] - v[origin])
+
+
+def constant(value: float) -> Computed:
+    """The same number in every world."""
+    return Computed(lambda v: np.full(len(v["time"]), value))
 
 
 class _ServoLead:
@@ -138,22 +150,51 @@ class TabletopTask(Task):
             self._columns = np.array([self.model.joint(j).qposadr[0] for j in JOINTS])
         return self._columns
 
-    def noisy_home(self, rng: np.random.Generator, n: int, spread_rad: float = 0.05) -> np.ndarray:
-        """Full physics states `(n, n_state)`: the home pose with uniform noise on the arm's joints and set-points."""
+    def noisy_home(
+        self, rng: np.random.Generator, n: int, spread_rad: float = 0.05, jaw_rad: float | None = None
+    ) -> np.ndarray:
+        """Full physics states `(n, n_state)`: the home pose with uniform noise on the arm's joints and set-points.
+
+        Args:
+            rng: source of randomness.
+            n: number of states.
+            spread_rad: half width of the noise [rad].
+            jaw_rad: angle of the moving jaw before the noise [rad]; None takes the home pose's.
+        """
         states = np.tile(self.home_state(), (n, 1))
+        start = 1 + self.model.nq + self.model.nv
+        if jaw_rad is not None:
+            states[:, [1 + self._joint_columns[5], start + 5]] = jaw_rad
         noise = rng.uniform(-spread_rad, spread_rad, (n, 6))
         states[:, 1 + self._joint_columns] += noise
-        start = 1 + self.model.nq + self.model.nv
         states[:, start : start + 6] += noise
         return states
 
+    def prop_edits(
+        self, rng: np.random.Generator, n: int, body: str, *, spread_m: float, spread_rad: float
+    ) -> list[ModelEdit]:
+        """Edits that shift the fixed body `body` in x and y and turn it about z, uniformly about where it stands."""
+        index = self.model.body(body).id
+        position = np.tile(self.model.body_pos[index], (n, 1))
+        position[:, :2] += rng.uniform(-spread_m, spread_m, (n, 2))
+        half = 0.5 * rng.uniform(-spread_rad, spread_rad, n)
+        zeros = np.zeros(n)
+        quaternion = np.stack([np.cos(half), zeros, zeros, np.sin(half)], axis=-1)
+        return [ModelEdit("body_pos", index, position), ModelEdit("body_quat", index, quaternion)]
+
 
 class ScriptedExpert:
-    """A phase machine per environment: subclasses say where the tool shall go next.
+    """A phase machine per environment, closed loop: subclasses say at every step where the tool shall go next.
 
     Args:
         task: the task; its model gives the kinematics.
         n: number of environments.
+
+    Attributes:
+        phase: what each environment is at `(n,)`, 0 at the start of an episode.
+        steps_in_phase: steps since the phase began `(n,)`.
+        roll: wanted angle of the wrist roll joint `(n,)` [rad].
+        stride_m: longest displacement of the tool commanded at once `(n,)` [m].
     """
 
     def __init__(self, task: TabletopTask, n: int) -> None:
@@ -161,16 +202,18 @@ class ScriptedExpert:
         self.arm = ArmKinematics(task.model, ARM_JOINTS, "tool")
         self.phase = np.zeros(n, dtype=int)
         self.steps_in_phase = np.zeros(n, dtype=int)
+        self.roll, self.stride_m = np.full(n, UPRIGHT_ROLL), np.full(n, 0.05)
 
     def reset(self, rows: np.ndarray) -> None:
         """New episodes in the environments `rows`."""
         self.phase[rows] = 0
         self.steps_in_phase[rows] = 0
+        self.roll[rows], self.stride_m[rows] = UPRIGHT_ROLL, 0.05
 
-    def target(self, row: int, world: World) -> tuple[np.ndarray, np.ndarray | None, float]:
-        """Tool position `(3,)` [m], approach axis `(3,)` or None, and jaw angle [rad] wanted in environment `row`.
+    def target(self, row: int, world: World) -> tuple[np.ndarray, float | None, float]:
+        """Where environment `row` shall go: tool position `(3,)` [m], pitch below horizontal [rad] or None, jaw [rad].
 
-        `world` has no batch axis. May advance `self.phase[row]` by `self.next_phase(row)`.
+        `world` has no batch axis. May call `self.next_phase(row)` and set `self.roll[row]`.
         """
         raise NotImplementedError
 
@@ -184,14 +227,37 @@ class ScriptedExpert:
         actions = np.zeros((self.n, 6))
         for row in range(self.n):
             one = world.rows(row)
-            position, axis, jaw = self.target(row, one)
+            position, pitch, jaw = self.target(row, one)
             self.steps_in_phase[row] += 1
-            error = position - one.quantity("gripper.position")
-            length = np.linalg.norm(error)
-            step = self.arm.rates(one.quantity("arm.joint_positions"), error * min(1.0, 0.08 / max(length, 1e-9)), axis)
-            lead = one.quantity("arm.servo_lead")
-            actions[row, :5] = (step - 0.3 * lead[:5]) / (MAX_SPEED[:5] * self.task.control_dt_s)
-            actions[row, 5] = (jaw - one.quantity("gripper.jaw_angle") - lead[5]) / (
-                MAX_SPEED[5] * self.task.control_dt_s
-            )
+            actions[row] = self._towards(row, one, position, pitch, jaw)
         return np.clip(actions, -1, 1)
+
+    def _towards(
+        self, row: int, one: World, position: np.ndarray, pitch: float | None, jaw: float
+    ) -> np.ndarray:
+        """Joint velocities that lead to a tool pose, all slowed alike where one would be too fast."""
+        angles, tool = one.quantity("arm.joint_positions"), one.quantity("gripper.position")
+        error = position - tool
+        error = error * min(1.0, self.stride_m[row] / max(float(np.linalg.norm(error)), 1e-9))
+        axis = None
+        if pitch is not None:
+            azimuth = np.arctan2(tool[1], tool[0] - SHOULDER_X)
+            level = np.cos(pitch)
+            axis = np.array([level * np.cos(azimuth), level * np.sin(azimuth), -np.sin(pitch)])
+        step = self.arm.rates(angles, error, axis)
+        step[4] = self.roll[row] - angles[4]
+        lead = one.quantity("arm.servo_lead")
+        span = MAX_SPEED * self.task.control_dt_s
+        arm = (step - 0.3 * lead[:5]) / span[:5]
+        arm = arm / max(1.0, float(np.abs(arm[:4]).max()))
+        return np.append(arm, (jaw - one.quantity("gripper.jaw_angle") - lead[5]) / span[5])
+
+
+def comfortable_pitch(x: float) -> float:
+    """Pitch below horizontal [rad] at which the arm reaches down to the table at `x` [m] forward of the base."""
+    return float(np.radians(np.clip(75.0 + 150.0 * (0.27 - x), 65.0, 95.0)))
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance between two points [m]."""
+    return float(np.linalg.norm(a - b))

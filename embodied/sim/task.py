@@ -1,4 +1,5 @@
-"""The task contract: what there is in the world, how an episode starts, what counts as success. Never a reward.
+"""The task contract: what there is in the world, how an episode starts, what counts as success. Never a
+reward.
 
 A new task is one module with one `Task` subclass, a `reward(world, action)` function (the expert reward, our
 reference) and one yaml in `conf/task/`.
@@ -43,8 +44,8 @@ class Start:
         states: full physics states `(n, n_state)`.
         parameters: episode parameters by name, `(n, ...)`.
         edits: edits of the models, each for all n environments.
-        control: the `last_control` that `Task.control` sees first, `(n, n_control)`; None takes the controls of
-            the model's home keyframe (0 where it has none; mocap bodies where the model puts them).
+        control: the `last_control` that `Task.control` sees first, `(n, n_control)`; None takes the controls
+            of the model's home keyframe (0 where it has none; mocap bodies where the model puts them).
     """
 
     states: np.ndarray
@@ -119,7 +120,7 @@ class Task(ABC):
         return np.zeros(world.batch_shape, dtype=bool)
 
     def control(self, action: np.ndarray, states: np.ndarray, last_control: np.ndarray) -> np.ndarray:
-        """Maps actions in [-1, 1] `(n, A)` to MuJoCo controls `(n, nu)`; by default onto the control range."""
+        """Maps actions in [-1, 1] `(n, A)` to MuJoCo controls `(n, nu)`; by default onto their range."""
         middle, half = self._control_range
         return middle + np.clip(action, -1.0, 1.0) * half
 

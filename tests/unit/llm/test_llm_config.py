@@ -139,3 +139,21 @@ def test_redaction_of_log_records(monkeypatch, caplog):
         logger.exception("with %s", "canary-abcdefgh")
     assert "canary-abcdefgh" not in caplog.text
     assert "with [redacted]" in caplog.text
+
+
+def test_errors_cross_a_process_boundary():
+    import pickle
+
+    from embodied.llm.extract import NoCodeError
+    from embodied.llm.openai import ChatServerError
+
+    server = pickle.loads(pickle.dumps(ChatServerError("text", "status", status=500, attempts=2)))
+    assert (str(server), server.kind, server.status, server.attempts) == ("text", "status", 500, 2)
+    code = pickle.loads(pickle.dumps(NoCodeError("prose", "text")))
+    assert (str(code), code.kind) == ("text", "prose")
+
+
+def test_harmless_fields_with_key_in_their_name_pass():
+    assert OpenAIChat(**GOOD, extra_body={"prompt_cache_key": "t2r"}).extra_body == {
+        "prompt_cache_key": "t2r"
+    }

@@ -182,6 +182,8 @@ def test_an_altered_answer_is_refused(tmp_path):
         ('"format": 1', '"format": 9', "format 9"),
         ('"messages"', '"massages"', "missing"),
         ('{"format"', '["format"', "not a line of JSON"),
+        ('"sha256": "', '"sha256": null, "x": "', "the row says None"),
+        ('"usage": {', '"usage": [], "x": {', "missing or of the wrong type"),
     ],
 )
 def test_other_damage_is_told_at_the_miss(tmp_path, old, new, damage):

@@ -98,6 +98,17 @@ def test_content_in_parts():
     assert parse(json.dumps({"choices": [{"message": message}]}).encode(), False).choices[0].text == "ab"
 
 
+@pytest.mark.parametrize("depth", [500, 990, 5_000, 200_000])
+def test_deeply_nested_json_is_no_crash(depth):
+    for data in (
+        '{"error": ' + "[" * depth + "]" * depth + "}",
+        '{"error": ' + '{"a":' * depth + "1" + "}" * depth + "}",
+    ):
+        error_body(data.encode())
+        with pytest.raises(WireError):
+            parse(data.encode(), False)
+
+
 @given(st.binary(max_size=2000))
 def test_error_texts_are_short_and_printable(data):
     text = error_body(data)

@@ -1,0 +1,47 @@
+"""A live window on a policy: MuJoCo's own viewer, at real speed."""
+
+from __future__ import annotations
+
+import time
+
+import mujoco
+import numpy as np
+
+from embodied.core.errors import RenderingError
+from embodied.rl.evaluate import Actor
+from embodied.sim.batch_env import BatchEnv
+from embodied.sim.task import Task
+
+
+def show(task: Task, actor: Actor, *, seed: int, episodes: int) -> None:
+    """Plays episodes in a window until it is closed.
+
+    Raises:
+        RenderingError: there is no display.
+    """
+    env = BatchEnv(task, n_envs=1, seed=seed)
+    try:
+        observation = env.reset()
+        env.engine.edit(0, "body_mass", slice(None), task.model.body_mass)  # gives the row a model of its own
+        model, data = env.engine.model_of(0), None
+        data = mujoco.MjData(model)
+        try:
+            import mujoco.viewer
+
+            viewer = mujoco.viewer.launch_passive(model, data)
+        except Exception as error:
+            raise RenderingError(f"no window can be opened here ({error}). Write a film instead: window=false") from None
+        with viewer:
+            deadline = time.monotonic()
+            for _ in range(episodes * task.episode_steps):
+                if not viewer.is_running():
+                    break
+                observation = env.step(actor(observation, env.world)).observation
+                state = np.ascontiguousarray(env.engine.states[0])
+                mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+                mujoco.mj_forward(model, data)
+                viewer.sync()
+                deadline += task.control_dt_s
+                time.sleep(max(0.0, deadline - time.monotonic()))
+    finally:
+        env.close()

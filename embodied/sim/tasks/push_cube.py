@@ -1,0 +1,205 @@
+"""Push cube: slide a cube over the table into a goal circle. Also what all cube tasks share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from embodied.core.quantities import Quantity
+from embodied.core.world import World
+from embodied.sim.reads import FreeBody, Parameter, Source
+from embodied.sim.tabletop import (
+    ARM_OBSERVATION,
+    UPRIGHT_ROLL,
+    ScriptedExpert,
+    TabletopTask,
+    apart,
+    arm_quantities,
+    comfortable_pitch,
+    constant,
+    relative,
+)
+from embodied.sim.task import Start
+
+CUBE_HALF_M = 0.014
+
+
+def reward(world, action):
+    """Go behind the cube, slide it to the goal, let it rest there."""
+    to_goal = world.cube.to_goal[..., :2]
+    distance = np.linalg.norm(to_goal, axis=-1)
+    direction = to_goal / np.maximum(distance, 1e-6)[..., None]
+    behind = world.gripper.to_cube[..., :2] - 0.03 * direction
+    low = np.maximum(world.gripper.position[..., 2] - 0.03, 0.0)
+    gap = np.sqrt(np.sum(behind**2, axis=-1) + low**2)
+    arrived = distance < 0.03
+    return {
+        "behind": np.where(arrived, 1.0, 1.0 - np.tanh(8.0 * gap)),
+        "at_goal": 4.0 * (1.0 - np.tanh(8.0 * distance)),
+        "done": np.where(arrived, 2.0, 0.0),
+        "effort": -0.01 * np.sum(action**2, axis=-1),
+    }
+
+
+def cube_quantities() -> dict[Quantity, Source]:
+    """The quantities of all cube tasks, the arm's included."""
+    return {
+        **arm_quantities(),
+        Quantity("cube.position", (3,), "m", "world", "centre of the cube; z is 0.014 when it lies on the table"): FreeBody(
+            "cube_free", "position"
+        ),
+        Quantity("cube.quaternion", (4,), "1", "world", "orientation of the cube, w x y z"): FreeBody(
+            "cube_free", "quaternion"
+        ),
+        Quantity("cube.velocity", (3,), "m/s", "world", "velocity of the cube's centre"): FreeBody(
+            "cube_free", "linear_velocity"
+        ),
+        Quantity("cube.half_size", (), "m", "-", "half the length of the cube's edges"): constant(CUBE_HALF_M),
+        Quantity("gripper.to_cube", (3,), "m", "world", "cube position minus gripper position"): relative(
+            "cube.position", "gripper.position"
+        ),
+    }
+
+
+def goal_quantities(meaning: str) -> dict[Quantity, Source]:
+    """The goal of a cube; `meaning` describes it."""
+    return {
+        Quantity("goal.position", (3,), "m", "world", meaning): Parameter("goal.position"),
+        Quantity("cube.to_goal", (3,), "m", "world", "goal position minus cube position"): relative(
+            "goal.position", "cube.position"
+        ),
+    }
+
+
+class CubeTask(TabletopTask):
+    """Base of the cube tasks: one cube of 28 mm and 25 g on the table.
+
+    Args:
+        instruction: what the robot shall do.
+        cube_low_m: lower corner (x, y) of the area where the cube starts [m], world frame.
+        cube_high_m: upper corner.
+        cube_yaw_rad: half width of the cube's yaw about the radial direction from the arm [rad].
+        episode_steps: actions per episode.
+        aliases: published names of quantities.
+    """
+
+    scene = "cube"
+    jaw_rad = 0.6
+
+    def __init__(
+        self,
+        *,
+        instruction: str,
+        cube_low_m: tuple[float, float] = (0.17, -0.07),
+        cube_high_m: tuple[float, float] = (0.25, 0.07),
+        cube_yaw_rad: float = 0.4,
+        episode_steps: int = 100,
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(instruction=instruction, episode_steps=episode_steps, aliases=aliases)
+        self.cube_low_m, self.cube_high_m = np.array(cube_low_m, float), np.array(cube_high_m, float)
+        self.cube_yaw_rad = cube_yaw_rad
+
+    def place_cube(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """States `(n, n_state)` with the arm near home and the cube lying on the table; the cubes' places `(n, 3)`."""
+        states = self.noisy_home(rng, n, jaw_rad=self.jaw_rad)
+        place = np.full((n, 3), CUBE_HALF_M)
+        place[:, :2] = rng.uniform(self.cube_low_m, self.cube_high_m, (n, 2))
+        yaw = np.arctan2(place[:, 1], place[:, 0]) + rng.uniform(-self.cube_yaw_rad, self.cube_yaw_rad, n)
+        start = 1 + self.model.joint("cube_free").qposadr[0]
+        states[:, start : start + 3] = place
+        states[:, start + 3 : start + 7] = 0.0
+        states[:, start + 3], states[:, start + 6] = np.cos(0.5 * yaw), np.sin(0.5 * yaw)
+        return states, place
+
+
+class PushCube(CubeTask):
+    """The cube shall come to rest in a goal circle on the table.
+
+    Args:
+        instruction: what the robot shall do.
+        tolerance_m: radius around the goal within which the cube's centre must rest [m].
+        goal_distance_m: nearest and furthest goal from the cube [m].
+        goal_cone_rad: half angle of the directions of the goals about straight ahead [rad].
+        **rest: see `CubeTask`.
+    """
+
+    name = "push_cube"
+    jaw_rad = 0.0
+    quantities = {**cube_quantities(), **goal_quantities("where the cube shall rest, on the table (z = 0.014)")}
+    observation = (
+        *ARM_OBSERVATION,
+        "cube.position",
+        "cube.quaternion",
+        "cube.velocity",
+        "gripper.to_cube",
+        "goal.position",
+        "cube.to_goal",
+    )
+
+    def __init__(
+        self,
+        *,
+        instruction: str,
+        tolerance_m: float = 0.03,
+        goal_distance_m: tuple[float, float] = (0.08, 0.14),
+        goal_cone_rad: float = 1.0,
+        **rest,
+    ) -> None:
+        super().__init__(instruction=instruction, **rest)
+        self.tolerance_m, self.goal_cone_rad = tolerance_m, goal_cone_rad
+        self.goal_distance_m = np.array(goal_distance_m, float)
+
+    def start(self, rng: np.random.Generator, n: int) -> Start:
+        """The cube in its area; the goal in a cone in front of it."""
+        states, cube = self.place_cube(rng, n)
+        distance = rng.uniform(*self.goal_distance_m, n)
+        angle = rng.uniform(-self.goal_cone_rad, self.goal_cone_rad, n)
+        offset = np.stack([np.cos(angle), np.sin(angle), np.zeros(n)], axis=-1)
+        return Start(states, {"goal.position": cube + distance[:, None] * offset})
+
+    def success(self, world: World) -> np.ndarray:
+        """The cube's centre is inside the circle, on the table and slower than 5 cm/s."""
+        near = np.linalg.norm(world.cube.to_goal[..., :2], axis=-1) < self.tolerance_m
+        lies = np.abs(world.cube.position[..., 2] - CUBE_HALF_M) < 0.01
+        return near & lies & (np.linalg.norm(world.cube.velocity, axis=-1) < 0.05)
+
+    def expert(self, n: int) -> ScriptedExpert:
+        """Behind the cube, down, both jaws across the way, forward along the line to the goal."""
+        return _Push(self, n)
+
+
+class _Push(ScriptedExpert):
+    def target(self, row: int, world: World):
+        cube, tool = world.quantity("cube.position"), world.quantity("gripper.position")
+        way = world.quantity("cube.to_goal")[:2]
+        left = float(np.linalg.norm(way))
+        ahead = np.append(way / max(left, 1e-6), 0.0)
+        self._turn(row, np.arctan2(ahead[1], ahead[0]) - np.arctan2(tool[1], tool[0] - 0.0388))
+        frame = self.arm.frame(world.quantity("arm.joint_positions"))
+        finger = frame @ np.array([0.0, 0.0, -0.012])  # from the grasp point to the middle of the jaws
+        place = tool + finger
+        aside = (place - cube)[:2] - ahead[:2] * float((place - cube)[:2] @ ahead[:2])
+        behind = cube - 0.045 * ahead
+        behind[2] = 0.025
+        if self.phase[row] == 0 and apart(place[:2], behind[:2]) < 0.012:
+            self.next_phase(row)
+        elif self.phase[row] == 1 and place[2] < 0.04:
+            self.next_phase(row)
+        elif self.phase[row] == 2 and (np.linalg.norm(aside) > 0.02 and left > 0.02):
+            self.phase[row] = 0
+        aim = behind.copy()
+        if self.phase[row] == 0:
+            aim[2] = 0.075
+        elif self.phase[row] == 2:
+            gain = min(left, 0.04)
+            aim[:2] = cube[:2] - (CUBE_HALF_M + 0.006 - gain) * ahead[:2] if left > 0.008 else place[:2]
+            aim[:2] -= 0.8 * aside
+        self.stride_m[row] = 0.012 if self.phase[row] == 2 else 0.05
+        return aim - finger, comfortable_pitch(tool[0]), 0.0
+
+    def _turn(self, row: int, angle: float) -> None:
+        """Rolls the wrist so that the jaws stand across a way at `angle` [rad] from the arm's plane."""
+        across = (angle + np.pi / 2 + np.pi / 2) % np.pi - np.pi / 2
+        self.roll[row] = UPRIGHT_ROLL + across
