@@ -8,16 +8,45 @@ from typing import Any
 
 from embodied.core.errors import ConfigError, UnknownNameError, did_you_mean
 
-_SECRET_WORDS = {"key", "apikey", "token", "secret", "password", "passwd", "passphrase", "credential", "credentials"}
+_SECRET_WORDS = {
+    "key",
+    "apikey",
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "credential",
+    "credentials",
+}
 # `eos_token: </s>` and `token_dim: 64` are words of the field, not secrets.
-_HARMLESS_WORDS = set(
-    "env eos bos pad unk mask sep cls special image action behaviour dim size length count max min id ids".split()
-)
+_HARMLESS_WORDS = {
+    "env",
+    "eos",
+    "bos",
+    "pad",
+    "unk",
+    "mask",
+    "sep",
+    "cls",
+    "special",
+    "image",
+    "action",
+    "behaviour",
+    "dim",
+    "size",
+    "length",
+    "count",
+    "max",
+    "min",
+    "id",
+    "ids",
+}
 _ENV_READ = re.compile(r"oc\.env:\s*([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def looks_secret(key: str) -> bool:
-    """Whether the last part of a dotted key is the name of a secret; `api_key_env` is not: it names a variable."""
+    """Whether the last part of a dotted key names a secret; `api_key_env` does not: it names a variable."""
     words = re.split(r"[_\-]+", key.split(".")[-1].split("@")[0].lower())
     return bool(_SECRET_WORDS & set(words)) and not _HARMLESS_WORDS & set(words)
 
@@ -56,7 +85,8 @@ def _refuse(key: str, value: str) -> None:
     read = variable is not None and looks_secret(variable.group(1).lower())
     if named or read or redact.everything(value) != value:
         raise ConfigError(
-            f"'{key}' holds what looks like a secret; configurations are stored in run folders, so they never hold"
+            f"'{key}' holds what looks like a secret; configurations are stored in run folders, so they"
+            " never hold"
             " one. Put the secret in an environment variable and give that variable's NAME, such as"
             " llm.api_key_env=OPENAI_API_KEY"
         )
@@ -80,7 +110,11 @@ def check_key(key: str, base: Mapping[str, Any], groups: Sequence[str], root: st
         if part not in node:
             known = [k for k in node if k != "_target_"] + (list(groups) if depth == 0 else [])
             where = ".".join(parts[:depth]) or f"the configuration of 'embodied {root}'"
-            hint = f" (a further keyword of its constructor is added with +{key}=...)" if "_target_" in node or not node else ""
+            hint = (
+                f" (a further keyword of its constructor is added with +{key}=...)"
+                if "_target_" in node or not node
+                else ""
+            )
             raise UnknownNameError("key", part, dict.fromkeys(known), where + hint)
         node = node[part]
     return node
@@ -91,7 +125,8 @@ def check_option(group: str, name: str, options: Sequence[str], searched: Sequen
     if name not in options:
         places = f"; searched: {', '.join(searched)}" if len(searched) > 1 else ""
         raise ConfigError(
-            f"unknown {group} '{name}'.{did_you_mean(name, options)} Known: {', '.join(options) or '(none)'}{places}."
+            f"unknown {group} '{name}'.{did_you_mean(name, options)} Known:"
+            f" {', '.join(options) or '(none)'}{places}."
             f" A yaml of your own is found with searchpath=[<folder that holds {group}/{name}.yaml>]"
         )
 
@@ -103,13 +138,13 @@ def fit_type(key: str, value: Any, current: Any, annotation: str) -> Any:
         key: dotted key, for the message.
         value: what the override gives.
         current: what the configuration had; None accepts anything.
-        annotation: type of the constructor's parameter as text, where it is known: a `float` may show as a whole
-            number in its yaml, and a `str` is given a text even when the value looks like a number.
+        annotation: type of the constructor's parameter as text, where it is known: a `float` may show as a
+            whole number in its yaml, and a `str` is given a text even when the value looks like a number.
 
     Raises:
         ConfigError: the types do not fit.
     """
-    if value is None or current is None or isinstance(value, str) and ("${" in value or value == "???"):
+    if value is None or current is None or (isinstance(value, str) and ("${" in value or value == "???")):
         return value
     if isinstance(current, str) and ("${" in current or current == "???"):
         return value

@@ -1,4 +1,4 @@
-"""Prints a tab-completion script. Only lists folders: the names of groups and options are those of `conf/`."""
+"""Prints a tab-completion script; the names of groups and options are read from the folders of `conf/`."""
 
 from __future__ import annotations
 
@@ -92,13 +92,18 @@ def words_by_command() -> dict[str, list[str]]:
 
     options = group_options()
     groups = [f"{group}={name}" for group, names in options.items() for name in names]
-    words = dict.fromkeys(COMMANDS, ["--help"])
+    words = {command: ["--help"] for command in COMMANDS}
     for command in COMMANDS:
         if command == "list":
             words[command] = [plural(group) for group in options] + ["records", "--json", "--help"]
         elif command in FIXED_WORDS:
             words[command] = [*FIXED_WORDS[command], "--help"]
-        elif (conf_dir() / f"{command}.yaml").is_file() or command in ("train", "reward", "evaluate", "watch"):
+        elif (conf_dir() / f"{command}.yaml").is_file() or command in (
+            "train",
+            "reward",
+            "evaluate",
+            "watch",
+        ):
             words[command] = [*groups, "resume=", "searchpath=", "trusted_packages=", "--cfg", "--help"]
     return words
 

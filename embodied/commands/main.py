@@ -1,8 +1,8 @@
 """The console script: `embodied <command> [arguments]`.
 
-Nothing heavy is imported here: a command's module is imported when it runs, and its help is read from its source
-without importing it. A new command is one module in this folder with `HELP` and `run(arguments) -> exit code`,
-and one row in `COMMANDS`.
+Nothing heavy is imported here: a command's module is imported when it runs, and its help is read from its
+source without importing it. A new command is one module in this folder with `HELP` and `run(arguments) ->
+exit code`, and one row in `COMMANDS`.
 
 Exit codes: 0 done, 1 a bug (with its traceback) or a check that failed, 2 an error that the user can remedy
 (one line on stderr), 130 interrupted.
@@ -14,11 +14,20 @@ import os
 import sys
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("embodied.commands.train", "from a sentence to a trained policy: write a reward, check it, learn, report"),
+    "train": (
+        "embodied.commands.train",
+        "from a sentence to a trained policy: write a reward, check it, learn, report",
+    ),
     "reward": ("embodied.commands.reward", "write, check and screen a reward without training"),
-    "evaluate": ("embodied.commands.evaluate", "measure a trained policy's success, with a confidence interval"),
+    "evaluate": (
+        "embodied.commands.evaluate",
+        "measure a trained policy's success, with a confidence interval",
+    ),
     "watch": ("embodied.commands.watch", "film a policy or a task's expert"),
-    "list": ("embodied.commands.listing", "what there is: tasks, rewards, language models, trainers, records"),
+    "list": (
+        "embodied.commands.listing",
+        "what there is: tasks, rewards, language models, trainers, records",
+    ),
     "runs": ("embodied.commands.runs", "list, compare and clean run folders"),
     "new": ("embodied.commands.new", "write the working skeleton of a new task or robot"),
     "doctor": ("embodied.commands.doctor", "what this machine can do, and the remedy for what it cannot"),
@@ -84,7 +93,7 @@ def usage() -> str:
 
 
 def command_help(command: str) -> str:
-    """The `HELP` text of a command's module (else its docstring), read from the source without importing it."""
+    """The `HELP` text of a command's module, else its docstring, read without importing the module."""
     import ast
     from pathlib import Path
 
@@ -112,12 +121,15 @@ def _report(error: Exception) -> int:
 
     text = "".join(traceback.format_exception(error))
     print(_without_secrets(text), file=sys.stderr, end="")
-    print("embodied: this is a bug in embodied, not in what you typed; please report it with the text above.", file=sys.stderr)
+    print(
+        "embodied: this is a bug in embodied, not in what you typed; please report it with the text above.",
+        file=sys.stderr,
+    )
     return 1
 
 
 def _disk_full(error: Exception) -> str | None:
-    """One line for a full disk; writers in other languages raise their own types, so the text is looked at too."""
+    """One line for a full disk; some writers raise types of their own, so the text is looked at too."""
     import errno
 
     number = getattr(error, "errno", None) if isinstance(error, OSError) else None
@@ -125,8 +137,10 @@ def _disk_full(error: Exception) -> str | None:
         return None
     where = getattr(error, "filename", None)
     return (
-        f"disk full: no space left to write {where or 'a file of the run'}. Nothing that was complete is lost."
-        " Free some space (embodied runs clean --keep 5), or write elsewhere with runs_dir=<folder>, then go on with"
+        f"disk full: no space left to write {where or 'a file of the run'}. Nothing that was complete is"
+        " lost."
+        " Free some space (embodied runs clean --keep 5), or write elsewhere with runs_dir=<folder>, then"
+        " go on with"
         " resume=<run folder>"
     )
 

@@ -18,8 +18,8 @@ HELP = """usage: embodied runs list    [runs_dir=<folder>] [--json]
        embodied runs compare <run> <run> ... [runs_dir=<folder>] [--json]
        embodied runs clean   [--keep N] [--interrupted] [--yes] [runs_dir=<folder>]
 
-A run is named by its folder, or by any part of its folder's name that only it has, such as its last four letters.
-clean deletes nothing without --yes or a typed 'yes', and never a run that is in progress.
+A run is named by its folder, or by any part of its folder's name that only it has, such as its last four
+letters. clean deletes nothing without --yes or a typed 'yes', and never a run that is in progress.
   --keep N        keep the N newest, delete the others
   --interrupted   delete only runs that ended without a result (they could still be resumed)
 
@@ -56,14 +56,18 @@ def _parse(arguments: Sequence[str]) -> tuple[str, list[str], dict[str, str], Pa
         elif word.startswith("-"):
             flag, sign, value = word.partition("=")
             if flag not in _FLAGS[action]:
-                raise UnknownNameError("option", flag, (*_FLAGS[action], "runs_dir=<folder>"), f"'runs {action}'")
+                raise UnknownNameError(
+                    "option", flag, (*_FLAGS[action], "runs_dir=<folder>"), f"'runs {action}'"
+                )
             if flag == "--keep" and not sign:
                 value = words.pop(0) if words else ""
             flags[flag] = value
         else:
             names.append(word)
     if action == "compare" and len(names) < 2:
-        raise ConfigError("compare takes at least two runs: embodied runs compare <run> <run>. See: embodied runs list")
+        raise ConfigError(
+            "compare takes at least two runs: embodied runs compare <run> <run>. See: embodied runs list"
+        )
     if action != "compare" and names:
         raise ConfigError(f"'runs {action}' takes no run, got '{names[0]}'")
     if not root.is_dir() and (action != "list" or root != Path("runs")):
@@ -80,7 +84,9 @@ def find_run(root: Path, name: str) -> RunFolder:
     if len(found) == 1:
         return found[0]
     if found:
-        raise ConfigError(f"'{name}' fits {len(found)} runs: {', '.join(r.path.name for r in found[:5])}. Give more of it")
+        raise ConfigError(
+            f"'{name}' fits {len(found)} runs: {', '.join(r.path.name for r in found[:5])}. Give more of it"
+        )
     raise UnknownNameError("run", name, [r.path.name for r in runs[:20]], str(root))
 
 
@@ -167,9 +173,14 @@ def _compare(runs: Sequence[RunFolder], *, json_wanted: bool) -> int:
     names = [run.path.name for run in runs]
     print("configurations differ in:" if rows else "the configurations are equal")
     if rows:
-        _print_table(["key", *names], [[k, *("-" if v is None else str(v) for v in values)] for k, values in rows.items()])
+        _print_table(
+            ["key", *names],
+            [[k, *("-" if v is None else str(v) for v in values)] for k, values in rows.items()],
+        )
     print("results:")
-    _print_table(["", *names], [[k, *("-" if v is None else str(v) for v in values)] for k, values in facts.items()])
+    _print_table(
+        ["", *names], [[k, *("-" if v is None else str(v) for v in values)] for k, values in facts.items()]
+    )
     return 0
 
 

@@ -36,7 +36,10 @@ def sweep(root: str, overrides: Sequence[str], *, show_only: bool = False) -> in
     Returns:
         0 when every job ended with 0, else the largest exit code.
     """
-    launcher, rest = _launcher([o for o in overrides if _is_launcher(o)]), [o for o in overrides if not _is_launcher(o)]
+    launcher, rest = (
+        _launcher([o for o in overrides if _is_launcher(o)]),
+        [o for o in overrides if not _is_launcher(o)],
+    )
     jobs, swept = split_jobs(rest)
     composed = [compose_config(root, job) for job in jobs]
     if show_only:
@@ -46,9 +49,14 @@ def sweep(root: str, overrides: Sequence[str], *, show_only: bool = False) -> in
     runs_dir = Path(composed[0].config.get("runs_dir", "runs"))
     folder = _sweep_folder(runs_dir, jobs)
     before = {run.path for run in find_runs(runs_dir)}
-    codes = launcher.launch([[sys.executable, "-m", "embodied.commands.main", root, *job] for job in jobs], folder)
+    codes = launcher.launch(
+        [[sys.executable, "-m", "embodied.commands.main", root, *job] for job in jobs], folder
+    )
     fresh = [run for run in find_runs(runs_dir) if run.path not in before]
-    rows = [_row(i, _varied(job, swept), code, _run_of(job, fresh)) for i, (job, code) in enumerate(zip(jobs, codes, strict=True))]
+    rows = [
+        _row(i, _varied(job, swept), code, _run_of(job, fresh))
+        for i, (job, code) in enumerate(zip(jobs, codes, strict=True))
+    ]
     write_json(folder / "sweep.json", {"command": root, "overrides": list(overrides), "jobs": rows})
     _print_table(rows, folder)
     return max(codes, key=abs) and max(1, *codes)
@@ -66,7 +74,9 @@ def split_jobs(overrides: Sequence[str]) -> tuple[list[list[str]], set[str]]:
     parsed = OverridesParser.create(loader).parse_overrides([o for o in overrides if o not in lists])
     swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
     if not swept:
-        raise ConfigError("-m runs one job per combination, but no key has several values, such as seed=0,1,2")
+        raise ConfigError(
+            "-m runs one job per combination, but no key has several values, such as seed=0,1,2"
+        )
     try:
         (jobs,) = BasicSweeper.split_arguments(parsed, None)
     except HydraException as error:
@@ -88,7 +98,9 @@ def _launcher(overrides: Sequence[str]) -> Any:
             checks.check_option("launcher", name, options, [str(f) for f in folders])
         else:
             changes[override.key_or_group.removeprefix("launcher.")] = override.value()
-    path = next(f / "launcher" / f"{name}.yaml" for f in folders if (f / "launcher" / f"{name}.yaml").is_file())
+    path = next(
+        f / "launcher" / f"{name}.yaml" for f in folders if (f / "launcher" / f"{name}.yaml").is_file()
+    )
     config = OmegaConf.to_container(OmegaConf.load(path))
     for key, value in changes.items():
         config[key] = checks.fit_type(f"launcher.{key}", value, config.get(key), annotation="")
@@ -101,7 +113,9 @@ def _sweep_folder(runs_dir: Path, jobs: list[list[str]]) -> Path:
     try:
         folder.mkdir(parents=True, mode=0o700)
     except OSError as error:
-        raise ConfigError(f"cannot make the folder {folder}: {error}. Choose another with runs_dir=<folder>") from None
+        raise ConfigError(
+            f"cannot make the folder {folder}: {error}. Choose another with runs_dir=<folder>"
+        ) from None
     print(f"sweep of {len(jobs)} jobs, recorded in {folder}", flush=True)
     return folder
 

@@ -62,6 +62,6 @@ class ChatModel(Protocol):
 
 def request_sha256(messages: Sequence[Message], n: int = 1, temperature: float = 0.0) -> str:
     """Hash of the exact request: the key under which a record answers it."""
-    body = {"messages": [asdict(m) for m in messages], "n": n, "temperature": temperature}
+    body = {"messages": [asdict(m) for m in messages], "n": n, "temperature": float(temperature)}
     text = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -22,11 +22,14 @@ class UnknownNameError(ConfigError):
     """A name is not among the known ones. The message offers the closest known name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
-        self.kind, self.name, self.known = kind, name, sorted(known)
+        self.kind, self.name, self.known, self.where = kind, name, sorted(known), where
         super().__init__(
             f"unknown {kind} '{name}'{f' in {where}' if where else ''}.{did_you_mean(name, self.known)}"
             f" Known: {', '.join(self.known) or '(none)'}"
         )
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.kind, self.name, self.known, self.where)
 
 
 class TrustError(EmbodiedError):
@@ -43,6 +46,9 @@ class RewardCodeError(EmbodiedError):
     def __init__(self, message: str, line: int | None = None) -> None:
         self.message, self.line = message, line
         super().__init__(f"line {line}: {message}" if line is not None else message)
+
+    def __reduce__(self) -> tuple:
+        return RewardCodeError, (self.message, self.line)
 
 
 class DivergenceError(EmbodiedError):

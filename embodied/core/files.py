@@ -54,23 +54,32 @@ def read_json(path: Path) -> Any:
 
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
-    """Appends one JSON line in a single write; a torn last line is skipped by `read_jsonl`."""
-    line = json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    """Appends one JSON line. A line that a killed writer left unfinished is closed off first, so that no later
+    line is lost with it.
+    """
+    line = json.dumps(row, allow_nan=False) + "\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(descriptor, line.encode("utf-8"))
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        data = memoryview((("\n" if torn else "") + line).encode("ascii"))
+        while data:
+            data = data[os.write(descriptor, data) :]
     finally:
         os.close(descriptor)
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the complete lines of a JSON-lines file; a torn last line (killed writer) is left out."""
+    """Yields the complete lines of a JSON-lines file; torn lines (killed writer, full disk) are left out."""
     if not Path(path).exists():
         return
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+            if line.endswith("\n") and line.strip():
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue
 
 
 def sha256(path: Path) -> str:

@@ -1,17 +1,14 @@
 """The report of a run: one self-contained `report.html` that a lab can put on its page.
 
-No script, no external resource, no file beside it: a content policy forbids both. All model-written text enters as
-escaped text, with terminal escapes and direction-changing characters made visible.
+No script, no external resource, no file beside it: a content policy forbids both. All model-written text
+enters as escaped text, with terminal escapes and direction-changing characters made visible.
 """
 
 from __future__ import annotations
 
 import base64
-import io
-import keyword
 import math
 import shlex
-import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,11 +19,13 @@ import numpy as np
 
 from embodied.core.assets import data_file
 from embodied.core.files import read_json, write_text
+from embodied.core.markup import escape, highlight, pairs
 from embodied.core.runs import RunFolder
-from embodied.core.svg import Series, escape, line_chart, number
+from embodied.core.svg import Series, line_chart, number
 
 NO_VIDEOS = (
-    "No rollout videos: this machine could not make an OpenGL context. Remedy: apt-get install -y libegl1 libosmesa6"
+    "No rollout videos: this machine could not make an OpenGL context. Remedy: apt-get install -y libegl1"
+    " libosmesa6"
     " libgl1-mesa-dri, then check with embodied doctor."
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
@@ -37,12 +36,14 @@ class Curve:
     """One line over environment steps.
 
     Attributes:
-        name: what the legend says, such as `written reward`; curves and success rows of one name share a colour.
+        name: what the legend says, such as `written reward`; curves and success rows of one name share a
+            colour.
         x: environment steps.
         y: the value; a rate in 0..1 in group `success`.
         low: lower end of the band, or None.
         high: upper end of the band, or None.
-        group: `success` (the learning curves), `terms` (one small chart each), or the title of a chart of its own.
+        group: `success` (the learning curves), `terms` (one small chart each), or the title of a chart of
+            its own.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Round:
-    """One round with the model: the checks of its answer, and what was sent back (empty when it was accepted)."""
+    """One round with the model: the checks of its answer, and what was sent back, empty when accepted."""
 
     number: int
     checks: Sequence[Check] = ()
@@ -194,10 +195,12 @@ def render_report(content: Report, provenance: Mapping[str, Any], run_name: str)
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(content.instruction)}</title>\n<style>{css}</style></head>\n<body><main>"
-        f'<header><p class="eyebrow"><span>task <b>{escape(content.task)}</b></span><span>{escape(run_name)}</span></p>'
+        '<header><p class="eyebrow"><span>task'
+        f" <b>{escape(content.task)}</b></span><span>{escape(run_name)}</span></p>"
         f"<h1>{escape(content.instruction)}</h1>"
         f'<p class="headline">{escape(content.headline)}</p><nav>{links}</nav></header>\n{bodies}\n'
-        f"<footer>Written by embodied{version} on {datetime.now():%Y-%m-%d %H:%M}.</footer></main></body></html>\n"
+        f"<footer>Written by embodied{version} on"
+        f" {datetime.now():%Y-%m-%d %H:%M}.</footer></main></body></html>\n"
     )
 
 
@@ -220,14 +223,18 @@ def _successes(content: Report, colors: Mapping[str, str]) -> str:
         rate, low, high = (min(max(float(v), 0.0), 1.0) for v in (row.rate, row.low, row.high))
         interval = f"{low * 100:.0f}% to {high * 100:.0f}%"
         rows.append(
-            f'<div class="rate"><div class="name">{escape(row.name)}<small>{int(row.episodes)} episodes</small></div>'
+            f'<div class="rate"><div class="name">{escape(row.name)}<small>{int(row.episodes)}'
+            " episodes</small></div>"
             f'<div class="track"><div class="bar b{colors[row.name]}" style="width:{rate:.2%}"></div>'
             f'<div class="whisker" style="left:{low:.2%};width:{high - low:.2%}"></div></div>'
             f'<div class="value">{number(rate, percent=True)}<small>{interval}</small></div></div>'
         )
-    ends = '<div class="scale"><i>0</i><div><span>0%</span><span>50%</span><span>100%</span></div><i>0</i></div>'
+    ends = (
+        '<div class="scale"><i>0</i><div><span>0%</span><span>50%</span><span>100%</span></div><i>0</i></div>'
+    )
     return (
-        '<p class="lead">Episodes that reached the task\'s own success condition, which no reward can see or change.'
+        '<p class="lead">Episodes that reached the task\'s own success condition, which no reward can see'
+        " or change."
         " The line across each bar is the 95% Wilson interval.</p>"
         f'<div class="rates">{"".join(rows)}</div>{ends}{"".join(_note(text) for text in content.notes)}'
     )
@@ -267,19 +274,24 @@ def _learning(content: Report, colors: Mapping[str, str]) -> str:
     if not any(charts):
         return ""
     banded = any(curve.low is not None for curve in content.curves if curve.group == "success")
-    lead = "Measured while training, by an evaluator that never loads the reward." if "success" in groups else ""
+    lead = (
+        "Measured while training, by an evaluator that never loads the reward." if "success" in groups else ""
+    )
     band = " Bands are 95% intervals." if banded else ""
     return f'<p class="lead">{lead}{band}</p>{"".join(charts)}' if lead else "".join(charts)
 
 
 def _terms(curves: Sequence[Curve]) -> str:
     charts = [
-        line_chart([_series(curve, "1")], label=curve.name, small=True) for curve in curves if curve.group == "terms"
+        line_chart([_series(curve, "1")], label=curve.name, small=True)
+        for curve in curves
+        if curve.group == "terms"
     ]
     if not any(charts):
         return ""
     return (
-        '<p class="lead">Mean weighted value of every term over environment steps. Each chart has its own scale.</p>'
+        '<p class="lead">Mean weighted value of every term over environment steps. Each chart has its own'
+        " scale.</p>"
         f'<div class="small-multiples">{"".join(charts)}</div>'
     )
 
@@ -288,47 +300,8 @@ def _reward(content: Report) -> str:
     if not content.code:
         return ""
     return f'<pre class="code">{highlight(content.code)}</pre>' + (
-        f"<h3>Where it came from</h3>{_pairs(content.origin)}" if content.origin else ""
+        f"<h3>Where it came from</h3>{pairs(content.origin)}" if content.origin else ""
     )
-
-
-def highlight(source: str) -> str:
-    """Python text as HTML lines with light colouring; text that is no Python comes out plain."""
-    text = source.replace("\r\n", "\n").rstrip("\n")
-    lines = text.split("\n")
-    marks: list[list[tuple[int, int, str]]] = [[] for _ in lines]
-    try:
-        after_def = False
-        for token in tokenize.generate_tokens(io.StringIO(text + "\n", newline="\n").readline):
-            kind = _token_class(token, after_def)
-            after_def = token.type == tokenize.NAME and token.string in ("def", "class")
-            (row, start), (last, stop) = token.start, token.end
-            for line in range(row, last + 1) if kind else ():
-                if line <= len(lines):
-                    end = stop if line == last else len(lines[line - 1])
-                    marks[line - 1].append((start if line == row else 0, end, kind))
-    except (tokenize.TokenError, SyntaxError, ValueError):
-        marks = [[] for _ in lines]
-    return "".join(f'<span class="l">{_marked(line, mark)}\n</span>' for line, mark in zip(lines, marks, strict=True))
-
-
-def _token_class(token: tokenize.TokenInfo, after_def: bool) -> str:
-    if token.type == tokenize.NAME:
-        return "d" if after_def else "k" if keyword.iskeyword(token.string) else ""
-    if token.type == tokenize.COMMENT:
-        return "m"
-    if token.type == tokenize.NUMBER:
-        return "n"
-    return "s" if token.type == tokenize.STRING else ""
-
-
-def _marked(line: str, marks: Sequence[tuple[int, int, str]]) -> str:
-    out, at = [], 0
-    for start, stop, kind in marks:
-        if start >= at:
-            out.append(f'{escape(line[at:start])}<span class="{kind}">{escape(line[start:stop])}</span>')
-            at = stop
-    return "".join(out) + escape(line[at:])
 
 
 def _rounds(rounds: Sequence[Round]) -> str:
@@ -361,14 +334,21 @@ def _screen(screen: Screen | None) -> str:
     if screen.auc is not None:
         out.append(
             f'<div class="figure-row"><div class="stat"><strong>{screen.auc:.2f}</strong>'
-            "<small>AUC: how often it ranks a good episode above a bad one (0.5 is chance)</small></div></div>"
+            "<small>AUC: how often it ranks a good episode above a bad one (0.5 is"
+            " chance)</small></div></div>"
         )
     if screen.terms:
         rows = "".join(_term_row(term) for term in screen.terms)
         shared = any(term.share is not None for term in screen.terms)
         out.append(
             '<div class="scroll"><table><thead><tr><th>term</th><th>least</th><th>greatest</th>'
-            f"{'<th>share of the spread</th>' if shared else ''}<th>finding</th></tr></thead><tbody>{rows}</tbody></table></div>"
+            f"{'<th>share of the spread</th>' if shared else ''}<th>finding</th></tr></thead><tbody>{rows}</tbody></table>"
+            "<"
+            "/"
+            "d"
+            "i"
+            "v"
+            ">"
         )
     out += [f'<p class="note warn">{escape(text)}</p>' for text in screen.warnings]
     return "".join(out)
@@ -384,7 +364,13 @@ def _term_row(term: TermRow) -> str:
             f"<span>{number(part, percent=True)}</span></div></td>"
         )
     return (
-        f'<tr><th class="mono">{escape(term.name)}</th><td>{number(term.low)}</td><td>{number(term.high)}</td>{share}'
+        "<tr><th"
+        ""
+        ""
+        ""
+        ""
+        ""
+        f' class="mono">{escape(term.name)}</th><td>{number(term.low)}</td><td>{number(term.high)}</td>{share}'
         f"<td>{flags or '-'}</td></tr>"
     )
 
@@ -393,28 +379,8 @@ def _reproduce(content: Report, provenance: Mapping[str, Any]) -> str:
     command = content.command or shlex.join(provenance.get("command", []))
     out = [f'<pre class="command">{escape(command)}</pre>'] if command else []
     if content.settings:
-        out.append(f"<details><summary>Settings</summary>{_pairs(content.settings)}</details>")
+        out.append(f"<details><summary>Settings</summary>{pairs(content.settings)}</details>")
     rest = {key: value for key, value in provenance.items() if key != "command"}
     if rest:
-        out.append(f"<details><summary>Versions and machine</summary>{_pairs(rest)}</details>")
+        out.append(f"<details><summary>Versions and machine</summary>{pairs(rest)}</details>")
     return "".join(out)
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f'<tr><th>{escape(key)}</th><td class="mono">{escape(value)}</td></tr>' for key, value in _flat(values)
-    )
-    return f'<table class="pairs"><tbody>{rows}</tbody></table>'
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    out: list[tuple[str, str]] = []
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            out += _flat(value, f"{name}.") or [(name, "{}")]
-        elif value is None or isinstance(value, bool):
-            out.append((name, {None: "none", True: "yes", False: "no"}[value]))
-        else:
-            out.append((name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)))
-    return out

@@ -23,7 +23,10 @@ def wilson_interval(successes: int, trials: int, confidence_z: float = 1.959964)
     rate, z = successes / trials, confidence_z
     centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Exact at the ends, where rounding would give 0.9999999999999999.
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == trials else min(1.0, centre + half)
+    return low, high
 
 
 def auc(positives: np.ndarray, negatives: np.ndarray) -> float:

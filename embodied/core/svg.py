@@ -1,18 +1,21 @@
 """Line charts and bars for the report: inline SVG for the data, HTML for the words.
 
-The data layer stretches with the page (`preserveAspectRatio="none"`, strokes that do not scale) while ticks and
-legends are HTML text, so that a chart is as readable on a phone as on a wide screen. No script: a transparent strip
-over each point carries the values as its tooltip, and every chart has its figures as a table.
+The data layer stretches with the page (`preserveAspectRatio="none"`, strokes that do not scale); ticks and
+legends are HTML text, so that a chart is as readable on a phone as on a wide screen. No script: a
+transparent strip over each point carries the values as its tooltip, and every chart has its figures as a
+table.
 """
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+
+from embodied.core.markup import escape
 
 MAX_POINTS = 240
 _WIDTH, _HEIGHT = 1000.0, 400.0  # of the SVG's own coordinates
@@ -20,7 +23,7 @@ _WIDTH, _HEIGHT = 1000.0, 400.0  # of the SVG's own coordinates
 
 @dataclass(frozen=True)
 class Series:
-    """One line: `x`, `y` and an optional band `low`..`high`, all of one length; `color` is a CSS class suffix."""
+    """One line: `x`, `y`, an optional band `low`..`high`, all of one length; `color` is a CSS class suffix."""
 
     name: str
     x: np.ndarray
@@ -30,30 +33,8 @@ class Series:
     color: str = "1"
 
 
-def escape(text: object) -> str:
-    """Text as an HTML text node or attribute: escaped, with invisible and direction-changing characters shown.
-
-    Terminal escapes, bidirectional overrides and lone surrogates of model-written text become visible marks.
-    """
-    shown = []
-    for character in str(text):
-        code = ord(character)
-        if code < 32 and character not in "\n\t":
-            shown.append(chr(0x2400 + code))
-        elif code == 127:
-            shown.append("\u2421")
-        elif 128 <= code < 160 or 0xD800 <= code < 0xE000 or code in _INVISIBLE:
-            shown.append(f"\u27e6U+{code:04X}\u27e7")
-        else:
-            shown.append(character)
-    return html.escape("".join(shown), quote=True)
-
-
-_INVISIBLE = {0x061C, 0xFEFF, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070)}
-
-
 def tidy(series: Series) -> Series | None:
-    """The finite points of a series, averaged in buckets where there are very many; None when nothing is left."""
+    """The finite points of a series, averaged in buckets where there are many; None when none is left."""
     x, y = np.asarray(series.x, float).ravel(), np.asarray(series.y, float).ravel()
     n = min(len(x), len(y))
     low = y[:n] if series.low is None else np.asarray(series.low, float).ravel()[:n]
@@ -66,10 +47,15 @@ def tidy(series: Series) -> Series | None:
     rows = rows[:, np.argsort(rows[0], kind="stable")]
     if rows.shape[1] > MAX_POINTS:
         edges = np.linspace(0, rows.shape[1], MAX_POINTS + 1).astype(int)
-        rows = np.stack([rows[:, a:b].mean(axis=1) for a, b in zip(edges[:-1], edges[1:], strict=True)], axis=1)
+        rows = np.stack([rows[:, a:b].mean(axis=1) for a, b in pairwise(edges)], axis=1)
     has_band = series.low is not None and series.high is not None
     return Series(
-        series.name, rows[0], rows[1], rows[2] if has_band else None, rows[3] if has_band else None, series.color
+        series.name,
+        rows[0],
+        rows[1],
+        rows[2] if has_band else None,
+        rows[3] if has_band else None,
+        series.color,
     )
 
 
@@ -88,7 +74,9 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 def number(value: float, *, percent: bool = False) -> str:
     """A figure as people write it: 87 %, 1.2M, 250k, 0.034, with a true minus sign."""
     if percent:
-        return f"{value * 100:.0f}%" if abs(value * 100 - round(value * 100)) < 0.05 else f"{value * 100:.1f}%"
+        return (
+            f"{value * 100:.0f}%" if abs(value * 100 - round(value * 100)) < 0.05 else f"{value * 100:.1f}%"
+        )
     size = abs(value)
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= limit:
@@ -125,7 +113,9 @@ def line_chart(
     scale = _Scale(float(x0), float(x1), float(y0), float(y1))
     y_ticks = ticks(scale.y0, scale.y1, 4 if small else 5)
     x_ticks = ticks(scale.x0, scale.x1, 3 if small else 6)
-    grid = "".join(f'<line class="grid" x1="0" x2="1000" y1="{scale.y(t)}" y2="{scale.y(t)}"/>' for t in y_ticks)
+    grid = "".join(
+        f'<line class="grid" x1="0" x2="1000" y1="{scale.y(t)}" y2="{scale.y(t)}"/>' for t in y_ticks
+    )
     if scale.y0 < 0 < scale.y1:
         grid += f'<line class="zero" x1="0" x2="1000" y1="{scale.y(0)}" y2="{scale.y(0)}"/>'
     marks = "".join(_band(s, scale) for s in lines) + "".join(_line(s, scale) for s in lines)
@@ -134,7 +124,8 @@ def line_chart(
         f"{grid}{marks}{_strips(lines, scale, percent)}</svg>"
     )
     y_words = "".join(
-        f'<span style="top:{scale.y(t) / _HEIGHT * 100:.2f}%">{number(t, percent=percent)}</span>' for t in y_ticks
+        f'<span style="top:{scale.y(t) / _HEIGHT * 100:.2f}%">{number(t, percent=percent)}</span>'
+        for t in y_ticks
     )
     x_words = "".join(
         f'<span style="left:{scale.x(t) / _WIDTH * 100:.2f}%">{number(t)}</span>' for t in x_ticks
@@ -144,7 +135,11 @@ def line_chart(
         f"{_legend(lines, percent) if not small else _last(lines[0], percent)}</figcaption>"
         f'<div class="plot"><div class="y">{y_words}</div><div class="area">{svg}</div>'
         f'<div class="x">{x_words}</div></div>'
-        f'{"" if small else f"<p class=x-label>{escape(x_label)}</p>" + _table(lines, x_label, percent)}</figure>'
+        f"{'' if small else f'<p class=x-label>{escape(x_label)}</p>' + _table(lines, x_label, percent)}</fig"
+        "u"
+        "r"
+        "e"
+        ">"
     )
 
 
@@ -209,12 +204,15 @@ def _with_band(s: Series, i: int, percent: bool) -> str:
     value = number(float(s.y[i]), percent=percent)
     if s.low is None or s.high is None:
         return value
-    return f"{value} [{number(float(s.low[i]), percent=percent)}, {number(float(s.high[i]), percent=percent)}]"
+    return (
+        f"{value} [{number(float(s.low[i]), percent=percent)}, {number(float(s.high[i]), percent=percent)}]"
+    )
 
 
 def _legend(lines: Sequence[Series], percent: bool) -> str:
     items = "".join(
-        f'<li><i class="key b{s.color}"></i>{escape(s.name)} <b>{number(float(s.y[-1]), percent=percent)}</b></li>'
+        f'<li><i class="key b{s.color}"></i>{escape(s.name)}'
+        f" <b>{number(float(s.y[-1]), percent=percent)}</b></li>"
         for s in lines
     )
     return f'<ul class="legend">{items}</ul>'
@@ -235,6 +233,7 @@ def _table(lines: Sequence[Series], x_label: str, percent: bool) -> str:
         cells = "".join(f"<td>{_with_band(s, int(np.argmin(np.abs(s.x - x))), percent)}</td>" for s in lines)
         rows.append(f"<tr><th>{number(float(x))}</th>{cells}</tr>")
     return (
-        f"<details><summary>figures</summary><div class=scroll><table><thead><tr><th>{escape(x_label)}</th>{head}</tr>"
+        "<details><summary>figures</summary><div"
+        f" class=scroll><table><thead><tr><th>{escape(x_label)}</th>{head}</tr>"
         f"</thead><tbody>{''.join(rows)}</tbody></table></div></details>"
     )

@@ -23,9 +23,11 @@ from embodied.core.files import read_json, write_json, write_text
 from embodied.core.reward import RewardProgram
 from embodied.core.runs import RunFolder
 from embodied.core.writer import Check, Feedback, LibraryEntry, WriterTools
+from embodied.llm.budget import Budget
 from embodied.llm.record import Recorder
 from embodied.rewards.check import Checker
 from embodied.rewards.rollouts import Rollouts, record_rollouts
+from embodied.rewards.text2reward import PROMPT_VERSION
 from embodied.rl.evaluate import Evaluation, evaluate, random_actor
 from embodied.rl.job import FINAL_SEED, Job, Listener, Trainer
 from embodied.rl.policy import MLPPolicy
@@ -177,7 +179,7 @@ class Pipeline:
     @cached_property
     def _chat(self) -> ChatModel:
         inner = build(self.config["llm"], trusted_packages=self.trusted_packages)
-        return Recorder(inner, self.run / "llm", prompt_version=str(self.config["reward"].get("_target_", "")))
+        return Recorder(Budget(inner, **self.config["budget"]), self.run / "llm", prompt_version=PROMPT_VERSION)
 
     def _check(self, program: RewardProgram) -> Check:
         checker = Checker(

@@ -29,7 +29,7 @@ NUMPY = frozenset(
     trapezoid tril triu true_divide unique unwrap var vdot vstack where zeros zeros_like
     """.split()
 )
-NUMPY_LINALG = frozenset("norm inv det solve cross dot matmul pinv eigvalsh vecdot vector_norm".split())
+NUMPY_LINALG = frozenset("norm inv det solve cross matmul pinv eigvalsh vecdot vector_norm".split())
 NUMPY_TYPES = frozenset("ndarray number floating integer float64 float32 bool_ int64 int32 typing".split())
 MATH = frozenset(
     """

@@ -189,9 +189,7 @@ class _Layers:
     """Sets layers and keeps account of those that are set and those that are missing."""
 
     def __init__(self, allow_missing: Collection[str]) -> None:
-        for name in allow_missing:
-            if name not in MANDATORY:
-                raise UnknownNameError("layer", name, MANDATORY, "allow_missing")
+        check_layer_names(allow_missing)
         self.allowed = set(allow_missing)
         self.done: dict[str, str] = {}
         self.missing: dict[str, str] = {}
@@ -221,6 +219,13 @@ class _Layers:
                 f" absence with allow_missing=['{name}'], which is written in the record"
             )
         self.missing[name] = reason
+
+
+def check_layer_names(names: Collection[str]) -> None:
+    """Raises `UnknownNameError` for what is not a mandatory layer."""
+    for name in names:
+        if name not in MANDATORY:
+            raise UnknownNameError("layer", name, MANDATORY, "allow_missing")
 
 
 def _check_kind(kind: str) -> None:

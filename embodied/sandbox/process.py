@@ -26,7 +26,7 @@ import numpy as np
 import embodied
 from embodied.core.errors import SandboxError
 from embodied.sandbox.channel import MAX_ARRAY_BYTES, ChannelClosed, encode, write_all
-from embodied.sandbox.lock import ENVIRONMENT, Limits
+from embodied.sandbox.lock import ENVIRONMENT, Limits, check_layer_names
 from embodied.sandbox.supervisor import End, State, Supervisor, Watch
 
 __all__ = ["End", "Limits", "LockedProcess"]
@@ -83,6 +83,7 @@ class LockedProcess:
         max_array_bytes: int = MAX_ARRAY_BYTES,
     ) -> None:
         limits = limits or Limits.of(lock)
+        check_layer_names(allow_missing)
         if lock == "trainer" and run_folder is None:
             raise SandboxError("the trainer lock needs run_folder, the one folder that it may write")
         self.entry, self.lock = entry, lock

@@ -34,12 +34,12 @@ class Randomization:
         observation_noise_std: float = 0.0,
         camera_position_m: float = 0.0,
     ) -> None:
-        if mass_factor < 1.0 or friction_factor < 1.0:
+        if not (1.0 <= mass_factor < np.inf and 1.0 <= friction_factor < np.inf):  # refuses NaN too
             raise ConfigError(
                 f"mass_factor={mass_factor} and friction_factor={friction_factor} must be at least 1"
                 " (1 is off)"
             )
-        if max_delay_steps < 0 or observation_noise_std < 0 or camera_position_m < 0:
+        if not (max_delay_steps >= 0 and observation_noise_std >= 0 and camera_position_m >= 0):
             raise ConfigError(
                 "max_delay_steps, observation_noise_std and camera_position_m must not be negative"
             )

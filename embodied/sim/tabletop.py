@@ -171,12 +171,15 @@ class TabletopTask(Task):
         return states
 
     def prop_edits(
-        self, rng: np.random.Generator, n: int, body: str, *, spread_m: float, spread_rad: float
+        self, rng: np.random.Generator, n: int, body: str, *, spread_m: tuple[float, float], spread_rad: float
     ) -> list[ModelEdit]:
-        """Edits that shift the fixed body `body` in x and y and turn it about z, uniformly about where it stands."""
+        """Edits that shift the fixed body `body` by up to `spread_m` in x and y and turn it by up to `spread_rad`.
+
+        Both are uniform about the place and the heading that the model gives it; the turn is about z.
+        """
         index = self.model.body(body).id
         position = np.tile(self.model.body_pos[index], (n, 1))
-        position[:, :2] += rng.uniform(-spread_m, spread_m, (n, 2))
+        position[:, :2] += rng.uniform(-1.0, 1.0, (n, 2)) * np.array(spread_m)
         half = 0.5 * rng.uniform(-spread_rad, spread_rad, n)
         zeros = np.zeros(n)
         quaternion = np.stack([np.cos(half), zeros, zeros, np.sin(half)], axis=-1)

@@ -41,7 +41,7 @@ class DrawerTask(TabletopTask):
 
     Args:
         instruction: what the robot shall do.
-        spread_m: half width of the drawer's places in x and y [m].
+        spread_m: half widths of the drawer's places in x and y [m].
         spread_rad: half width of its yaw [rad].
         episode_steps: actions per episode.
         aliases: published names of quantities.
@@ -79,7 +79,7 @@ class DrawerTask(TabletopTask):
         self,
         *,
         instruction: str,
-        spread_m: float = 0.03,
+        spread_m: tuple[float, float] = (0.03, 0.03),
         spread_rad: float = 0.1,
         episode_steps: int = 100,
         aliases: Mapping[str, str] | None = None,

@@ -41,7 +41,7 @@ class PressButton(TabletopTask):
     Args:
         instruction: what the robot shall do.
         pressed_fraction: share of the travel that counts as pressed.
-        spread_m: half width of the button's places in x and y [m].
+        spread_m: half widths of the button's places in x and y [m].
         episode_steps: actions per episode.
         aliases: published names of quantities.
     """
@@ -70,7 +70,7 @@ class PressButton(TabletopTask):
         *,
         instruction: str,
         pressed_fraction: float = 0.8,
-        spread_m: float = 0.04,
+        spread_m: tuple[float, float] = (0.04, 0.08),
         episode_steps: int = 80,
         aliases: Mapping[str, str] | None = None,
     ) -> None:

@@ -11,6 +11,7 @@ from embodied.core.world import World
 from embodied.sim.reads import FreeBody, Parameter, Source
 from embodied.sim.tabletop import (
     ARM_OBSERVATION,
+    SHOULDER_X,
     UPRIGHT_ROLL,
     ScriptedExpert,
     TabletopTask,
@@ -23,6 +24,7 @@ from embodied.sim.tabletop import (
 from embodied.sim.task import Start
 
 CUBE_HALF_M = 0.014
+_FINGERS = np.array([0.0, 0.0, -0.012])  # from the grasp point to between the nearly shut jaws [m], tool frame
 
 
 def reward(world, action):
@@ -171,35 +173,42 @@ class PushCube(CubeTask):
 
 
 class _Push(ScriptedExpert):
+    """Phases: 0 above the place behind the cube, 1 down, 2 push, 3 leave the cube alone."""
+
     def target(self, row: int, world: World):
         cube, tool = world.quantity("cube.position"), world.quantity("gripper.position")
         way = world.quantity("cube.to_goal")[:2]
         left = float(np.linalg.norm(way))
         ahead = np.append(way / max(left, 1e-6), 0.0)
-        self._turn(row, np.arctan2(ahead[1], ahead[0]) - np.arctan2(tool[1], tool[0] - 0.0388))
-        frame = self.arm.frame(world.quantity("arm.joint_positions"))
-        finger = frame @ np.array([0.0, 0.0, -0.012])  # from the grasp point to the middle of the jaws
-        place = tool + finger
-        aside = (place - cube)[:2] - ahead[:2] * float((place - cube)[:2] @ ahead[:2])
-        behind = cube - 0.045 * ahead
-        behind[2] = 0.025
-        if self.phase[row] == 0 and apart(place[:2], behind[:2]) < 0.012:
-            self.next_phase(row)
-        elif self.phase[row] == 1 and place[2] < 0.04:
-            self.next_phase(row)
-        elif self.phase[row] == 2 and (np.linalg.norm(aside) > 0.02 and left > 0.02):
-            self.phase[row] = 0
-        aim = behind.copy()
-        if self.phase[row] == 0:
-            aim[2] = 0.075
-        elif self.phase[row] == 2:
-            gain = min(left, 0.04)
-            aim[:2] = cube[:2] - (CUBE_HALF_M + 0.006 - gain) * ahead[:2] if left > 0.008 else place[:2]
-            aim[:2] -= 0.8 * aside
-        self.stride_m[row] = 0.012 if self.phase[row] == 2 else 0.05
+        if left > 0.02 or self.phase[row] < 2:
+            self._turn(row, np.arctan2(ahead[1], ahead[0]) - np.arctan2(tool[1], tool[0] - SHOULDER_X))
+        finger = self.arm.frame(world.quantity("arm.joint_positions")) @ _FINGERS
+        place, behind = tool + finger, cube - 0.045 * ahead
+        along = float((place - cube)[:2] @ ahead[:2])
+        aside = (place - cube)[:2] - along * ahead[:2]
+        self._advance(row, apart(place[:2], behind[:2]), place[2], float(np.linalg.norm(aside)), left)
+        if self.phase[row] == 3:
+            away = tool - 0.01 * ahead + np.array([0.0, 0.0, 0.02])
+            return away if tool[2] < 0.08 else tool, comfortable_pitch(tool[0]), 0.0
+        aim = behind + np.array([0.0, 0.0, 0.06 if self.phase[row] == 0 else 0.008])
+        if self.phase[row] == 2:
+            aim[:2] = place[:2] + min(left, 0.025) * ahead[:2] - 0.8 * aside
+        self.stride_m[row] = 0.05 if self.phase[row] < 2 else 0.012
         return aim - finger, comfortable_pitch(tool[0]), 0.0
+
+    def _advance(self, row: int, from_behind: float, height: float, aside: float, left: float) -> None:
+        """Changes the phase; all lengths in metres."""
+        phase = self.phase[row]
+        if phase == 0 and from_behind < 0.015:
+            self.next_phase(row)
+        elif phase == 1 and height < 0.03:
+            self.next_phase(row)
+        elif phase == 2 and left < 0.013:
+            self.next_phase(row)
+        elif (phase == 2 and aside > 0.02) or (phase == 3 and left > 0.022 and self.steps_in_phase[row] > 4):
+            self.phase[row] = 0
 
     def _turn(self, row: int, angle: float) -> None:
         """Rolls the wrist so that the jaws stand across a way at `angle` [rad] from the arm's plane."""
-        across = (angle + np.pi / 2 + np.pi / 2) % np.pi - np.pi / 2
+        across = (angle + np.pi) % np.pi - np.pi / 2
         self.roll[row] = UPRIGHT_ROLL + across

@@ -89,6 +89,8 @@ def _outcome(work):
         work()
     except OSError as error:
         return os.strerror(error.errno) if error.errno else str(error)
+    except ValueError as error:  # how the resource module tells EPERM
+        return "Operation not permitted" if "not allowed" in str(error) else str(error)
     return "done"
 
 

@@ -17,9 +17,9 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("the lock needs Linux", allow_module_level=True)
 
-from embodied.core.errors import SandboxError
+from embodied.core.errors import SandboxError, UnknownNameError
 from embodied.sandbox.channel import ChannelClosed
-from embodied.sandbox.lock import MANDATORY, Limits
+from embodied.sandbox.lock import ENVIRONMENT, MANDATORY, Limits
 from embodied.sandbox.process import End, LockedProcess
 
 HERE = Path(__file__).resolve().parent
@@ -62,7 +62,9 @@ def test_everything_forbidden_fails(tmp_path):
         end = run("Attempts", {"outside": str(outside), "fds": []}, lock=lock, run_folder=folder)
         assert end.ok, end
         assert [name for name, outcome in end.result.items() if outcome == "done" and name != "dir_fds"] == []
-        odd = {n: o for n, o in end.result.items() if o not in ("Operation not permitted", "Permission denied")}
+        odd = {
+            n: o for n, o in end.result.items() if o not in ("Operation not permitted", "Permission denied")
+        }
         assert set(odd) <= {"clone3", "dir_fds", "rename"}, odd
     assert (outside / "victim").read_text() == "untouched"
     after = (outside / "victim").stat()
@@ -262,11 +264,16 @@ os._exit(0)
     ],
 )
 def test_a_missing_layer_is_refused_by_name_or_recorded(layer, module, patch):
-    env = {"LANG": "C.UTF-8", **({"API_KEY": "x"} if layer == "environment" else {})}
+    env = {**ENVIRONMENT, **({"API_KEY": "x"} if layer == "environment" else {})}
     for allow in ([], [layer]):
         code = _WITHOUT.format(root=str(ROOT), module=module, patch=patch, allow=allow)
         done = subprocess.run(
-            [sys.executable, "-I", "-c", code], env=env, capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-I", "-c", code],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
         if allow:
             assert done.stdout == f"locked ['{layer}'] True\n", done
@@ -280,7 +287,12 @@ def test_a_lock_that_does_not_hold_is_not_believed():
     patch = "module.install = lambda program: 'nothing'"
     code = _WITHOUT.format(root=str(ROOT), module="seccomp", patch=patch, allow=[])
     done = subprocess.run(
-        [sys.executable, "-I", "-c", code], env={}, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-I", "-c", code],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert "refused None the lock does not hold" in done.stdout, done
 
@@ -290,10 +302,10 @@ def test_wrong_orders_are_refused_at_once():
         locked("Plain", lock="trainer")
     with pytest.raises(SandboxError, match="positive"):
         Limits(open_files=0)
-    with pytest.raises(Exception, match="Did you mean 'trainer'"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'trainer'"):
         locked("Plain", lock="trainr")
-    with pytest.raises(SandboxError, match="Did you mean|unknown layer"):
-        locked("Plain", allow_missing=["seccmp"]).wait_ready()
+    with pytest.raises(UnknownNameError, match="Did you mean 'seccomp'"):
+        locked("Plain", allow_missing=["seccmp"])
 
 
 def test_this_process_stays_open():

@@ -1,0 +1,42 @@
+# Two commands do everything: `make demo` and `make test`. Both install first where needed.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+GL_PACKAGES := libegl1 libegl-mesa0 libgl1-mesa-dri libglx-mesa0 libosmesa6
+
+.PHONY: install gl demo test test-learning lint wheel-smoke clean
+
+install: $(VENV)/.installed gl
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 install"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+# Headless rendering: installed where permitted, else the one command to run is printed. Nothing else needs it.
+gl:
+	@ldconfig -p | grep -q libEGL.so.1 || ldconfig -p | grep -q libOSMesa.so \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	       && apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends $(GL_PACKAGES) >/dev/null; } \
+	  || echo "For videos, run: sudo apt-get install -y --no-install-recommends $(GL_PACKAGES)"
+
+demo: install
+	$(BIN)/embodied train experiment=demo
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-learning: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m learning tests/learning
+
+wheel-smoke: install
+	rm -rf dist && $(BIN)/python -m build -q --wheel
+	$(BIN)/python tests/support/wheel_smoke.py dist
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis
