@@ -8,47 +8,18 @@ from typing import Any
 
 from embodied.core.errors import ConfigError, UnknownNameError, did_you_mean
 
-_SECRET_WORDS = {
-    "key",
-    "apikey",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "passphrase",
-    "credential",
-    "credentials",
-}
+_SECRET = re.compile(r"key|apikey|token|secret|password|passwd|passphrase|credentials?")
 # `eos_token: </s>` and `token_dim: 64` are words of the field, not secrets.
-_HARMLESS_WORDS = {
-    "env",
-    "eos",
-    "bos",
-    "pad",
-    "unk",
-    "mask",
-    "sep",
-    "cls",
-    "special",
-    "image",
-    "action",
-    "behaviour",
-    "dim",
-    "size",
-    "length",
-    "count",
-    "max",
-    "min",
-    "id",
-    "ids",
-}
+_HARMLESS = re.compile(
+    r"env|eos|bos|pad|unk|mask|sep|cls|special|image|action|behaviour|dim|size|length|count|max|min|ids?"
+)
 _ENV_READ = re.compile(r"oc\.env:\s*([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def looks_secret(key: str) -> bool:
     """Whether the last part of a dotted key names a secret; `api_key_env` does not: it names a variable."""
     words = re.split(r"[_\-]+", key.split(".")[-1].split("@")[0].lower())
-    return bool(_SECRET_WORDS & set(words)) and not _HARMLESS_WORDS & set(words)
+    return any(map(_SECRET.fullmatch, words)) and not any(map(_HARMLESS.fullmatch, words))
 
 
 def refuse_secret_overrides(overrides: Sequence[str]) -> None:

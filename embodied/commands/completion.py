@@ -19,7 +19,9 @@ examples:
   embodied completion fish > ~/.config/fish/completions/embodied.fish
 """
 
+COMPOSED = ("train", "evaluate", "watch")
 FIXED_WORDS = {
+    "reward": ("check", "prompt"),
     "runs": ("list", "compare", "clean"),
     "new": ("task", "robot"),
     "completion": ("bash", "zsh", "fish"),
@@ -98,12 +100,7 @@ def words_by_command() -> dict[str, list[str]]:
             words[command] = [plural(group) for group in options] + ["records", "--json", "--help"]
         elif command in FIXED_WORDS:
             words[command] = [*FIXED_WORDS[command], "--help"]
-        elif (conf_dir() / f"{command}.yaml").is_file() or command in (
-            "train",
-            "reward",
-            "evaluate",
-            "watch",
-        ):
+        elif command in COMPOSED:
             words[command] = [*groups, "resume=", "searchpath=", "trusted_packages=", "--cfg", "--help"]
     return words
 
@@ -139,7 +136,5 @@ def fish_script() -> str:
         help_line = COMMANDS[command][1].replace("'", "\\'")
         lines.append(f"complete -c embodied -n __fish_use_subcommand -a {command} -d '{help_line}'")
     for command, options in words.items():
-        lines.append(
-            f"complete -c embodied -n '__fish_seen_subcommand_from {command}' -a '{' '.join(options)}'"
-        )
+        lines.append(f"complete -c embodied -n '__fish_seen_subcommand_from {command}' -a '{' '.join(options)}'")
     return "\n".join(lines) + "\n"

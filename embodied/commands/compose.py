@@ -86,9 +86,7 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], set[str]]:
             flags.add("-m")
         elif word in ("-c", "--cfg", "--cfg=job"):
             if word != "--cfg=job" and (not words or words.pop(0) != "job"):
-                raise ConfigError(
-                    "--cfg takes 'job': embodied <command> ... --cfg job prints the configuration"
-                )
+                raise ConfigError("--cfg takes 'job': embodied <command> ... --cfg job prints the configuration")
             flags.add("--cfg")
         elif word.startswith("-"):
             raise UnknownNameError("option", word, ["-m", "--cfg job", "--help"])
@@ -171,9 +169,7 @@ def load_run_config(run_folder: Path) -> dict[str, Any]:
     """
     path = Path(run_folder) / "config.yaml"
     if not path.is_file():
-        raise ConfigError(
-            f"'{run_folder}' is not a run folder (it has no config.yaml). See: embodied runs list"
-        )
+        raise ConfigError(f"'{run_folder}' is not a run folder (it has no config.yaml). See: embodied runs list")
     try:
         config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except Exception as error:  # yaml's errors have many roots
@@ -183,9 +179,7 @@ def load_run_config(run_folder: Path) -> dict[str, Any]:
     return config
 
 
-def change_run_config(
-    config: Mapping[str, Any], overrides: Sequence[str], allowed: Sequence[str]
-) -> dict[str, Any]:
+def change_run_config(config: Mapping[str, Any], overrides: Sequence[str], allowed: Sequence[str]) -> dict[str, Any]:
     """An earlier run's configuration with the few keys changed that a resumed run may change.
 
     Args:
@@ -222,9 +216,7 @@ def _split_own(parsed: Sequence[Override]) -> tuple[dict[str, list[str]], list[O
         value = override.value()
         items = value if isinstance(value, list) else [value]
         if not all(isinstance(item, str) for item in items):
-            raise ConfigError(
-                f"'{override.key_or_group}' must be a list of names such as [a, b], got {value!r}"
-            )
+            raise ConfigError(f"'{override.key_or_group}' must be a list of names such as [a, b], got {value!r}")
         own[override.key_or_group] = items
     for package in own["trusted_packages"]:
         if not package.isidentifier():
@@ -239,9 +231,7 @@ def _folders(entries: Sequence[str]) -> list[Path]:
         if not folder.is_dir():
             raise ConfigError(f"searchpath: '{entry}' is not a folder (looked for {folder})")
         if any(c in str(folder) for c in ",[]{}'\"$"):
-            raise ConfigError(
-                f"searchpath: the folder name '{folder}' holds one of , [ ] {{ }} ' \" $: rename it"
-            )
+            raise ConfigError(f"searchpath: the folder name '{folder}' holds one of , [ ] {{ }} ' \" $: rename it")
         folders.append(folder)
     return folders
 
@@ -254,9 +244,7 @@ def _refuse_doubles(folders: Sequence[Path]) -> None:
             for path in (folder / group.name).rglob("*.yaml"):
                 name = path.relative_to(folder)
                 if (shipped / name).is_file() and not (shipped / name).samefile(path):
-                    raise ConfigError(
-                        f"{path} has the name of a shipped one ({shipped / name}): rename yours"
-                    )
+                    raise ConfigError(f"{path} has the name of a shipped one ({shipped / name}): rename yours")
 
 
 def _extend_path(folders: Sequence[Path]) -> None:
@@ -298,9 +286,7 @@ def _picked(override: Override, options: Mapping[str, list[str]], root: str) -> 
     return f"+{text}" if isinstance(plain, dict) and group in plain and override.value() is not None else text
 
 
-def _fit(
-    override: Override, base: Any, options: Mapping[str, list[str]], root: str, trusted: Sequence[str]
-) -> str:
+def _fit(override: Override, base: Any, options: Mapping[str, list[str]], root: str, trusted: Sequence[str]) -> str:
     """The override's text, with its key checked and its value in the key's type."""
     key, value = override.key_or_group, override.value()
     current = checks.check_key(key, base, list(options), root)
@@ -343,9 +329,7 @@ def _compose(root: str, overrides: list[str]) -> DictConfig:
 def _translated(error: Exception, root: str) -> ConfigError:
     """Hydra's and OmegaConf's messages as one line each."""
     text = " ".join(str(error).split())
-    options = re.search(
-        r"Could not find '([^']+)' Available options in '([^']+)': (.*?) Config search path", text
-    )
+    options = re.search(r"Could not find '([^']+)' Available options in '([^']+)': (.*?) Config search path", text)
     if options:
         group, name = options.group(2), options.group(1).removeprefix(f"{options.group(2)}/")
         return UnknownNameError(group, name, options.group(3).split())
@@ -353,16 +337,10 @@ def _translated(error: Exception, root: str) -> ConfigError:
     text = re.sub(r" (full_key|object_type)[:=]\s*\S+", "", text)
     must = re.match(r"You must specify '([^']+)'", text)
     if must:
-        return ConfigError(
-            f"embodied {root} needs {must.group(1)}=<option>. See: embodied list {must.group(1)}"
-        )
-    untaken = re.match(
-        r"Could not override '([^']+)'. (Did you mean to override|No match in the defaults list)", text
-    )
+        return ConfigError(f"embodied {root} needs {must.group(1)}=<option>. See: embodied list {must.group(1)}")
+    untaken = re.match(r"Could not override '([^']+)'. (Did you mean to override|No match in the defaults list)", text)
     if untaken:
-        return ConfigError(
-            f"'embodied {root}' takes no '{untaken.group(1)}='. See: embodied {root} --cfg job"
-        )
+        return ConfigError(f"'embodied {root}' takes no '{untaken.group(1)}='. See: embodied {root} --cfg job")
     if "requires --multirun" in text or "Ambiguous value" in text:
         return ConfigError(f"{text.split(' 1. ')[0]}: several values need -m, a list is written [a, b]")
     return ConfigError(text)

@@ -54,10 +54,7 @@ _LAYER_REMEDIES = {
     "landlock": "a kernel of 5.13 or newer with Landlock switched on (lsm=landlock,...)",
     "seccomp": "a kernel with seccomp filters (CONFIG_SECCOMP_FILTER)",
 }
-_CONTAINER = (
-    "run in a Linux container or virtual machine of your own, or name it in"
-    " allow_missing_sandbox_layers=[...]"
-)
+_CONTAINER = "run in a Linux container or virtual machine of your own, or name it in allow_missing_sandbox_layers=[...]"
 
 
 @dataclass(frozen=True)
@@ -91,11 +88,7 @@ def run(arguments: list[str]) -> int:
     findings = list(examine())
     ready = all(f.status != "failed" for f in findings)
     if arguments:
-        print(
-            json.dumps(
-                {"ready": ready, "findings": [asdict(f) for f in findings]}, indent=2, ensure_ascii=False
-            )
-        )
+        print(json.dumps({"ready": ready, "findings": [asdict(f) for f in findings]}, indent=2, ensure_ascii=False))
     else:
         _print(findings, ready)
     return 0 if ready else 1
@@ -122,9 +115,7 @@ def examine() -> Iterator[Finding]:
 
 def _system() -> Iterator[Finding]:
     fits = sys.platform == "linux" and platform.machine() == "x86_64"
-    detail = (
-        f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}"
-    )
+    detail = f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}"
     remedy = "" if fits else "the lock knows 64-bit x86 Linux only: use a Linux container or virtual machine"
     yield Finding("system", "platform", "ok" if fits else "failed", detail, remedy)
 
@@ -184,9 +175,7 @@ def _lock() -> Iterator[Finding]:
     spaces = str(report.get("namespaces", "unknown"))
     allowed = "refused" not in spaces
     remedy = (
-        ""
-        if allowed
-        else "sysctl kernel.unprivileged_userns_clone=1 where you may; the other layers stand without"
+        "" if allowed else "sysctl kernel.unprivileged_userns_clone=1 where you may; the other layers stand without"
     )
     yield Finding("lock", "namespaces", "ok" if allowed else "warning", spaces, remedy)
 
@@ -200,22 +189,16 @@ def _rendering() -> Iterator[Finding]:
             probe = subprocess.run(
                 [sys.executable, "-c", _GL_PROBE], env=environment, capture_output=True, text=True, timeout=60
             )
-            works[name] = (
-                "" if probe.returncode == 0 else (probe.stderr.strip().splitlines() or ["it crashed"])[-1]
-            )
+            works[name] = "" if probe.returncode == 0 else (probe.stderr.strip().splitlines() or ["it crashed"])[-1]
         except (OSError, subprocess.TimeoutExpired) as error:
             works[name] = str(error)
     any_works = "" in works.values()
     for name, problem in works.items():
         remedy = "" if any_works else f"{_GL_REMEDY} (training needs no rendering; videos and cameras do)"
-        yield Finding(
-            "rendering", name, "warning" if problem else "ok", problem or "a context was made", remedy
-        )
+        yield Finding("rendering", name, "warning" if problem else "ok", problem or "a context was made", remedy)
     wish = os.environ.get("MUJOCO_GL", "")
     if wish and works.get(wish.lower(), "unknown"):
-        yield Finding(
-            "rendering", "MUJOCO_GL", "warning", f"is '{wish}', which does not work here", "unset MUJOCO_GL"
-        )
+        yield Finding("rendering", "MUJOCO_GL", "warning", f"is '{wish}', which does not work here", "unset MUJOCO_GL")
 
 
 def _threads() -> Iterator[Finding]:
@@ -258,9 +241,7 @@ def _disk() -> Iterator[Finding]:
     folder = Path("runs") if Path("runs").is_dir() else Path.cwd()
     free = shutil.disk_usage(folder).free
     status = "failed" if free < 200e6 else "warning" if free < 2e9 else "ok"
-    remedy = (
-        "" if status == "ok" else "embodied runs clean --keep 5, or another folder with runs_dir=<folder>"
-    )
+    remedy = "" if status == "ok" else "embodied runs clean --keep 5, or another folder with runs_dir=<folder>"
     if not os.access(folder, os.W_OK):
         status, remedy = "failed", "change to a folder that you may write, or give runs_dir=<folder>"
     yield Finding("disk", "free space", status, f"{free / 1e9:.1f} GB in {folder.resolve()}", remedy)
@@ -285,11 +266,7 @@ def _print(findings: list[Finding], ready: bool) -> None:
         table.add_column(column, overflow="fold")
     topic = None
     for f in findings:
-        text = (
-            Text(f.detail)
-            if not f.remedy
-            else Text(f"{f.detail}\n").append(f"remedy: {f.remedy}", style="bold")
-        )
+        text = Text(f.detail) if not f.remedy else Text(f"{f.detail}\n").append(f"remedy: {f.remedy}", style="bold")
         word, style = marks[f.status]
         table.add_row("" if f.topic == topic else f.topic, Text(f.name), Text(word, style=style), text)
         topic = f.topic

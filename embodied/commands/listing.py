@@ -85,9 +85,7 @@ def _row(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
 
 
 def _folders(arguments: list[str]) -> list[Path]:
-    own = next(
-        (word.partition("=")[2].strip("[]") for word in arguments if word.startswith("searchpath=")), ""
-    )
+    own = next((word.partition("=")[2].strip("[]") for word in arguments if word.startswith("searchpath=")), "")
     folders = [Path(entry.strip()).resolve() for entry in own.split(",") if entry.strip()]
     for folder in folders:
         if not folder.is_dir():
@@ -107,9 +105,7 @@ def _records() -> list[dict[str, Any]]:
             rows.append({"name": path.stem, "description": f"(not readable: {error})"})
             continue
         models = sorted({m for entry in entries for m in _models(entry)})
-        rows.append(
-            {"name": path.stem, "description": f"{len(entries)} answers, models: {', '.join(models) or '?'}"}
-        )
+        rows.append({"name": path.stem, "description": f"{len(entries)} answers, models: {', '.join(models) or '?'}"})
     return rows
 
 
@@ -136,8 +132,6 @@ def _print(title: str, rows: list[dict[str, Any]]) -> None:
     if any("source" in row for row in rows):
         table.add_column("your own, in", overflow="fold")
     for row in rows:
-        cells = [row["name"], row["description"]] + (
-            [row.get("source", "")] if len(table.columns) == 3 else []
-        )
+        cells = [row["name"], row["description"]] + ([row.get("source", "")] if len(table.columns) == 3 else [])
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)

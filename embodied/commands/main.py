@@ -137,11 +137,9 @@ def _disk_full(error: Exception) -> str | None:
         return None
     where = getattr(error, "filename", None)
     return (
-        f"disk full: no space left to write {where or 'a file of the run'}. Nothing that was complete is"
-        " lost."
+        f"disk full: no space left to write {where or 'a file of the run'}. Complete files are kept."
         " Free some space (embodied runs clean --keep 5), or write elsewhere with runs_dir=<folder>, then"
-        " go on with"
-        " resume=<run folder>"
+        " go on with resume=<run folder>"
     )
 
 

@@ -99,9 +99,7 @@ def _parse(arguments: Sequence[str]) -> tuple[str, str, tuple[str, ...], Path]:
     if kind not in ("task", "robot"):
         raise UnknownNameError("kind", kind, ("task", "robot"), "'embodied new'")
     if source and (kind != "task" or source[0] not in ("mjcf", "gymnasium")):
-        raise ConfigError(
-            f"--from {source[0]}: a task is made --from mjcf <file> or --from gymnasium <EnvId>"
-        )
+        raise ConfigError(f"--from {source[0]}: a task is made --from mjcf <file> or --from gymnasium <EnvId>")
     _check_name(kind, name, folder)
     return kind, name, source, folder
 
@@ -119,9 +117,7 @@ def _check_name(kind: str, name: str, folder: Path) -> None:
 def _write(folder: Path, files: Mapping[str, str]) -> None:
     for path in files:
         if (folder / path).exists():
-            raise ConfigError(
-                f"{folder / path} exists and is not overwritten: choose another name or --folder"
-            )
+            raise ConfigError(f"{folder / path} exists and is not overwritten: choose another name or --folder")
     for path, text in files.items():
         write_text(folder / path, text)
 
@@ -192,17 +188,11 @@ def _from_gymnasium(env_id: str, folder: Path) -> Origin:
     try:
         env = gymnasium.make(env_id).unwrapped
     except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigError(
-            f"--from gymnasium: cannot make '{env_id}': {' '.join(str(error).split())}"
-        ) from None
+        raise ConfigError(f"--from gymnasium: cannot make '{env_id}': {' '.join(str(error).split())}") from None
     model, file = getattr(env, "model", None), getattr(env, "fullpath", None)
     if model is None or file is None:
-        raise ConfigError(
-            f"--from gymnasium: '{env_id}' is not a MuJoCo environment (it has no model and fullpath)"
-        )
-    steps = (
-        gymnasium.spec(env_id).max_episode_steps if env.spec is None else env.spec.max_episode_steps
-    ) or 1000
+        raise ConfigError(f"--from gymnasium: '{env_id}' is not a MuJoCo environment (it has no model and fullpath)")
+    steps = (gymnasium.spec(env_id).max_episode_steps if env.spec is None else env.spec.max_episode_steps) or 1000
     package = Path(gymnasium.__file__).resolve().parent
     located = _located(Path(file), folder)
     if Path(file).resolve().is_relative_to(package):
@@ -215,12 +205,8 @@ def _from_gymnasium(env_id: str, folder: Path) -> Origin:
 
 def _refuse_unusable(model: mujoco.MjModel) -> None:
     if model.nu == 0:
-        raise ConfigError(
-            "the model has no actuator: a task needs something to act with (<actuator> in the MJCF)"
-        )
-    open_ended = [
-        model.actuator(i).name or str(i) for i in range(model.nu) if not model.actuator_ctrllimited[i]
-    ]
+        raise ConfigError("the model has no actuator: a task needs something to act with (<actuator> in the MJCF)")
+    open_ended = [model.actuator(i).name or str(i) for i in range(model.nu) if not model.actuator_ctrllimited[i]]
     if open_ended:
         raise ConfigError(
             f"actuators without ctrlrange: {', '.join(open_ended)}. Actions in [-1, 1] are mapped onto the"
@@ -295,15 +281,11 @@ def _hand(model: mujoco.MjModel) -> tuple[str, str]:
         if model.site_bodyid[site] in moving and model.site(site).name:
             return "site", model.site(site).name
     driven = {
-        int(model.jnt_bodyid[model.actuator_trnid[a, 0]])
-        for a in range(model.nu)
-        if model.actuator_trntype[a] == 0
+        int(model.jnt_bodyid[model.actuator_trnid[a, 0]]) for a in range(model.nu) if model.actuator_trntype[a] == 0
     }
     below = [b for b in moving if model.body(b).name and driven & set(_ancestors(model, b))]
     if not below:
-        raise ConfigError(
-            "no named site or body is moved by an actuator: name one in the MJCF (<site name=...>)"
-        )
+        raise ConfigError("no named site or body is moved by an actuator: name one in the MJCF (<site name=...>)")
     return "body", model.body(below[-1]).name
 
 

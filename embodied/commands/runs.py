@@ -30,6 +30,7 @@ examples:
   embodied runs clean --interrupted --yes
 """
 
+_WHOLE = ("date", "name", "success", "state", "seed")
 _FLAGS = {"list": ("--json",), "compare": ("--json",), "clean": ("--keep", "--interrupted", "--yes")}
 
 
@@ -56,18 +57,14 @@ def _parse(arguments: Sequence[str]) -> tuple[str, list[str], dict[str, str], Pa
         elif word.startswith("-"):
             flag, sign, value = word.partition("=")
             if flag not in _FLAGS[action]:
-                raise UnknownNameError(
-                    "option", flag, (*_FLAGS[action], "runs_dir=<folder>"), f"'runs {action}'"
-                )
+                raise UnknownNameError("option", flag, (*_FLAGS[action], "runs_dir=<folder>"), f"'runs {action}'")
             if flag == "--keep" and not sign:
                 value = words.pop(0) if words else ""
             flags[flag] = value
         else:
             names.append(word)
     if action == "compare" and len(names) < 2:
-        raise ConfigError(
-            "compare takes at least two runs: embodied runs compare <run> <run>. See: embodied runs list"
-        )
+        raise ConfigError("compare takes at least two runs: embodied runs compare <run> <run>. See: embodied runs list")
     if action != "compare" and names:
         raise ConfigError(f"'runs {action}' takes no run, got '{names[0]}'")
     if not root.is_dir() and (action != "list" or root != Path("runs")):
@@ -119,7 +116,7 @@ def summary(run: RunFolder) -> dict[str, Any]:
     result, config = _result(run), _config(run)
     writer = _get(result, "reward.writer") or _short(_get(config, "reward._target_"))
     return {
-        "date": f"{run.path.parent.name} {run.path.name[:8].replace('-', ':')}",
+        "date": f"{run.path.parent.name} {run.path.name[:5].replace('-', ':')}",
         "name": run.path.name[9:],
         "task": result.get("task") or _get(config, "task.name") or _short(_get(config, "task._target_")),
         "writer": writer,
@@ -145,7 +142,7 @@ def _list(root: Path, *, json_wanted: bool) -> int:
 
 def _cell(row: Mapping[str, Any], column: str) -> str:
     if column == "success":
-        return success_text(row["success"])
+        return success_text(row["success"]).partition(" of ")[0]
     return "-" if row[column] is None else str(row[column])
 
 
@@ -178,9 +175,7 @@ def _compare(runs: Sequence[RunFolder], *, json_wanted: bool) -> int:
             [[k, *("-" if v is None else str(v) for v in values)] for k, values in rows.items()],
         )
     print("results:")
-    _print_table(
-        ["", *names], [[k, *("-" if v is None else str(v) for v in values)] for k, values in facts.items()]
-    )
+    _print_table(["", *names], [[k, *("-" if v is None else str(v) for v in values)] for k, values in facts.items()])
     return 0
 
 
@@ -285,7 +280,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(Text(column), overflow="fold")
+        table.add_column(Text(column), overflow="fold", no_wrap=column in _WHOLE)
     for row in rows:
         table.add_row(*(Text("".join(c if c.isprintable() else " " for c in str(cell))) for cell in row))
     Console().print(table)

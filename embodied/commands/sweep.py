@@ -49,9 +49,7 @@ def sweep(root: str, overrides: Sequence[str], *, show_only: bool = False) -> in
     runs_dir = Path(composed[0].config.get("runs_dir", "runs"))
     folder = _sweep_folder(runs_dir, jobs)
     before = {run.path for run in find_runs(runs_dir)}
-    codes = launcher.launch(
-        [[sys.executable, "-m", "embodied.commands.main", root, *job] for job in jobs], folder
-    )
+    codes = launcher.launch([[sys.executable, "-m", "embodied.commands.main", root, *job] for job in jobs], folder)
     fresh = [run for run in find_runs(runs_dir) if run.path not in before]
     rows = [
         _row(i, _varied(job, swept), code, _run_of(job, fresh))
@@ -74,9 +72,7 @@ def split_jobs(overrides: Sequence[str]) -> tuple[list[list[str]], set[str]]:
     parsed = OverridesParser.create(loader).parse_overrides([o for o in overrides if o not in lists])
     swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
     if not swept:
-        raise ConfigError(
-            "-m runs one job per combination, but no key has several values, such as seed=0,1,2"
-        )
+        raise ConfigError("-m runs one job per combination, but no key has several values, such as seed=0,1,2")
     try:
         (jobs,) = BasicSweeper.split_arguments(parsed, None)
     except HydraException as error:
@@ -98,9 +94,7 @@ def _launcher(overrides: Sequence[str]) -> Any:
             checks.check_option("launcher", name, options, [str(f) for f in folders])
         else:
             changes[override.key_or_group.removeprefix("launcher.")] = override.value()
-    path = next(
-        f / "launcher" / f"{name}.yaml" for f in folders if (f / "launcher" / f"{name}.yaml").is_file()
-    )
+    path = next(f / "launcher" / f"{name}.yaml" for f in folders if (f / "launcher" / f"{name}.yaml").is_file())
     config = OmegaConf.to_container(OmegaConf.load(path))
     for key, value in changes.items():
         config[key] = checks.fit_type(f"launcher.{key}", value, config.get(key), annotation="")
@@ -113,9 +107,7 @@ def _sweep_folder(runs_dir: Path, jobs: list[list[str]]) -> Path:
     try:
         folder.mkdir(parents=True, mode=0o700)
     except OSError as error:
-        raise ConfigError(
-            f"cannot make the folder {folder}: {error}. Choose another with runs_dir=<folder>"
-        ) from None
+        raise ConfigError(f"cannot make the folder {folder}: {error}. Choose another with runs_dir=<folder>") from None
     print(f"sweep of {len(jobs)} jobs, recorded in {folder}", flush=True)
     return folder
 
@@ -155,8 +147,6 @@ def _print_table(rows: list[dict[str, Any]], folder: Path) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         state = "done" if row["exit_code"] == 0 else f"exit code {row['exit_code']}"
-        table.add_row(
-            str(row["job"]), "\n".join(row["varied"]), state, success_text(row["success"]), row["run"] or "-"
-        )
+        table.add_row(str(row["job"]), "\n".join(row["varied"]), state, success_text(row["success"]), row["run"] or "-")
     Console().print(table)
     print(f"recorded in {folder / 'sweep.json'}")

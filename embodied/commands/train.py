@@ -32,8 +32,8 @@ def run(arguments: list[str]) -> int:
     return run_composed("train", arguments, execute)
 
 
-def execute(composed) -> int:
-    """Runs one composed configuration."""
+def execute(composed, started=None) -> int:
+    """Runs one composed configuration; `started` is told the run folder's path."""
     from embodied.core.runs import RunFolder
 
     config = dict(composed.config)
@@ -51,9 +51,12 @@ def execute(composed) -> int:
         from embodied.rl.pipeline import make_task
 
         make_task(config["task"], composed.trusted_packages)  # a bad task must not leave a run folder
-        folder = RunFolder.create(Path(config["runs_dir"]), config["name"] or str(config["task"]["_target_"]).rpartition(".")[2].lower())
+        name = config["name"] or str(config["task"]["_target_"]).rpartition(".")[2].lower()
+        folder = RunFolder.create(Path(config["runs_dir"]), name)
         folder.start(composed.yaml, composed.overrides, {"seed": config["seed"], "threads": config["n_threads"]})
     folder.lock()
+    if started is not None:
+        started(folder.path)
     return _train(config, folder, composed)
 
 

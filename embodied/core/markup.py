@@ -50,9 +50,7 @@ def highlight(source: str) -> str:
                     marks[line - 1].append((start if line == row else 0, end, kind))
     except (tokenize.TokenError, SyntaxError, ValueError):
         marks = [[] for _ in lines]
-    return "".join(
-        f'<span class="l">{_marked(line, mark)}\n</span>' for line, mark in zip(lines, marks, strict=True)
-    )
+    return "".join(f'<span class="l">{_marked(line, mark)}\n</span>' for line, mark in zip(lines, marks, strict=True))
 
 
 def _token_class(token: tokenize.TokenInfo, after_def: bool) -> str:
@@ -77,8 +75,7 @@ def _marked(line: str, marks: Sequence[tuple[int, int, str]]) -> str:
 def pairs(values: Mapping[str, Any]) -> str:
     """A two-column table; nested mappings become dotted names."""
     rows = "".join(
-        f'<tr><th>{escape(key)}</th><td class="mono">{escape(value)}</td></tr>'
-        for key, value in _flat(values)
+        f'<tr><th>{escape(key)}</th><td class="mono">{escape(value)}</td></tr>' for key, value in _flat(values)
     )
     return f'<table class="pairs"><tbody>{rows}</tbody></table>'
 

@@ -229,9 +229,7 @@ def _successes(content: Report, colors: Mapping[str, str]) -> str:
             f'<div class="whisker" style="left:{low:.2%};width:{high - low:.2%}"></div></div>'
             f'<div class="value">{number(rate, percent=True)}<small>{interval}</small></div></div>'
         )
-    ends = (
-        '<div class="scale"><i>0</i><div><span>0%</span><span>50%</span><span>100%</span></div><i>0</i></div>'
-    )
+    ends = '<div class="scale"><i>0</i><div><span>0%</span><span>50%</span><span>100%</span></div><i>0</i></div>'
     return (
         '<p class="lead">Episodes that reached the task\'s own success condition, which no reward can see'
         " or change."
@@ -274,18 +272,14 @@ def _learning(content: Report, colors: Mapping[str, str]) -> str:
     if not any(charts):
         return ""
     banded = any(curve.low is not None for curve in content.curves if curve.group == "success")
-    lead = (
-        "Measured while training, by an evaluator that never loads the reward." if "success" in groups else ""
-    )
+    lead = "Measured while training, by an evaluator that never loads the reward." if "success" in groups else ""
     band = " Bands are 95% intervals." if banded else ""
     return f'<p class="lead">{lead}{band}</p>{"".join(charts)}' if lead else "".join(charts)
 
 
 def _terms(curves: Sequence[Curve]) -> str:
     charts = [
-        line_chart([_series(curve, "1")], label=curve.name, small=True)
-        for curve in curves
-        if curve.group == "terms"
+        line_chart([_series(curve, "1")], label=curve.name, small=True) for curve in curves if curve.group == "terms"
     ]
     if not any(charts):
         return ""
@@ -342,13 +336,8 @@ def _screen(screen: Screen | None) -> str:
         shared = any(term.share is not None for term in screen.terms)
         out.append(
             '<div class="scroll"><table><thead><tr><th>term</th><th>least</th><th>greatest</th>'
-            f"{'<th>share of the spread</th>' if shared else ''}<th>finding</th></tr></thead><tbody>{rows}</tbody></table>"
-            "<"
-            "/"
-            "d"
-            "i"
-            "v"
-            ">"
+            f"{'<th>share of the spread</th>' if shared else ''}<th>finding</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table></div>"
         )
     out += [f'<p class="note warn">{escape(text)}</p>' for text in screen.warnings]
     return "".join(out)
@@ -364,14 +353,9 @@ def _term_row(term: TermRow) -> str:
             f"<span>{number(part, percent=True)}</span></div></td>"
         )
     return (
-        "<tr><th"
-        ""
-        ""
-        ""
-        ""
-        ""
-        f' class="mono">{escape(term.name)}</th><td>{number(term.low)}</td><td>{number(term.high)}</td>{share}'
-        f"<td>{flags or '-'}</td></tr>"
+        f'<tr><th class="mono">{escape(term.name)}</th><td>{number(term.low)}</td>'
+        f"<td>{number(term.high)}</td>"
+        f"{share}<td>{flags or '-'}</td></tr>"
     )
 
 

@@ -23,7 +23,7 @@ _WIDTH, _HEIGHT = 1000.0, 400.0  # of the SVG's own coordinates
 
 @dataclass(frozen=True)
 class Series:
-    """One line: `x`, `y`, an optional band `low`..`high`, all of one length; `color` is a CSS class suffix."""
+    """One line: `x`, `y`, an optional band `low`..`high`, all of one length; `color` is a CSS suffix."""
 
     name: str
     x: np.ndarray
@@ -41,7 +41,7 @@ def tidy(series: Series) -> Series | None:
     high = y[:n] if series.high is None else np.asarray(series.high, float).ravel()[:n]
     n = min(n, len(low), len(high))
     rows = np.stack([x[:n], y[:n], low[:n], high[:n]])
-    rows = rows[:, np.isfinite(rows).all(axis=0)]
+    rows = rows[:, (np.abs(rows) < 1e100).all(axis=0)]  # neither NaN nor anything that a scale overflows on
     if not rows.shape[1]:
         return None
     rows = rows[:, np.argsort(rows[0], kind="stable")]
@@ -74,10 +74,10 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 def number(value: float, *, percent: bool = False) -> str:
     """A figure as people write it: 87 %, 1.2M, 250k, 0.034, with a true minus sign."""
     if percent:
-        return (
-            f"{value * 100:.0f}%" if abs(value * 100 - round(value * 100)) < 0.05 else f"{value * 100:.1f}%"
-        )
+        return f"{value * 100:.0f}%" if abs(value * 100 - round(value * 100)) < 0.05 else f"{value * 100:.1f}%"
     size = abs(value)
+    if size < 1e-12:
+        return "0"
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= limit:
             scale = 1e3 if unit == "k" else limit
@@ -112,10 +112,8 @@ def line_chart(
     y0, y1 = y_range or _fit(lines)
     scale = _Scale(float(x0), float(x1), float(y0), float(y1))
     y_ticks = ticks(scale.y0, scale.y1, 4 if small else 5)
-    x_ticks = ticks(scale.x0, scale.x1, 3 if small else 6)
-    grid = "".join(
-        f'<line class="grid" x1="0" x2="1000" y1="{scale.y(t)}" y2="{scale.y(t)}"/>' for t in y_ticks
-    )
+    x_ticks = ticks(scale.x0, scale.x1, 4 if small else 6)
+    grid = "".join(f'<line class="grid" x1="0" x2="1000" y1="{scale.y(t)}" y2="{scale.y(t)}"/>' for t in y_ticks)
     if scale.y0 < 0 < scale.y1:
         grid += f'<line class="zero" x1="0" x2="1000" y1="{scale.y(0)}" y2="{scale.y(0)}"/>'
     marks = "".join(_band(s, scale) for s in lines) + "".join(_line(s, scale) for s in lines)
@@ -124,22 +122,16 @@ def line_chart(
         f"{grid}{marks}{_strips(lines, scale, percent)}</svg>"
     )
     y_words = "".join(
-        f'<span style="top:{scale.y(t) / _HEIGHT * 100:.2f}%">{number(t, percent=percent)}</span>'
-        for t in y_ticks
+        f'<span style="top:{scale.y(t) / _HEIGHT * 100:.2f}%">{number(t, percent=percent)}</span>' for t in y_ticks
     )
-    x_words = "".join(
-        f'<span style="left:{scale.x(t) / _WIDTH * 100:.2f}%">{number(t)}</span>' for t in x_ticks
-    )
+    x_words = "".join(f'<span style="left:{scale.x(t) / _WIDTH * 100:.2f}%">{number(t)}</span>' for t in x_ticks)
+    under = "" if small else f"<p class=x-label>{escape(x_label)}</p>{_table(lines, x_label, percent)}"
     return (
         f'<figure class="chart{" small" if small else ""}"><figcaption>{escape(label)}'
         f"{_legend(lines, percent) if not small else _last(lines[0], percent)}</figcaption>"
         f'<div class="plot"><div class="y">{y_words}</div><div class="area">{svg}</div>'
         f'<div class="x">{x_words}</div></div>'
-        f"{'' if small else f'<p class=x-label>{escape(x_label)}</p>' + _table(lines, x_label, percent)}</fig"
-        "u"
-        "r"
-        "e"
-        ">"
+        f"{under}</figure>"
     )
 
 
@@ -204,15 +196,12 @@ def _with_band(s: Series, i: int, percent: bool) -> str:
     value = number(float(s.y[i]), percent=percent)
     if s.low is None or s.high is None:
         return value
-    return (
-        f"{value} [{number(float(s.low[i]), percent=percent)}, {number(float(s.high[i]), percent=percent)}]"
-    )
+    return f"{value} [{number(float(s.low[i]), percent=percent)}, {number(float(s.high[i]), percent=percent)}]"
 
 
 def _legend(lines: Sequence[Series], percent: bool) -> str:
     items = "".join(
-        f'<li><i class="key b{s.color}"></i>{escape(s.name)}'
-        f" <b>{number(float(s.y[-1]), percent=percent)}</b></li>"
+        f'<li><i class="key b{s.color}"></i>{escape(s.name)} <b>{number(float(s.y[-1]), percent=percent)}</b></li>'
         for s in lines
     )
     return f'<ul class="legend">{items}</ul>'

@@ -31,6 +31,7 @@ from embodied.rewards.text2reward import PROMPT_VERSION
 from embodied.rl.evaluate import Evaluation, evaluate, random_actor
 from embodied.rl.job import FINAL_SEED, Job, Listener, Trainer
 from embodied.rl.policy import MLPPolicy
+from embodied.rl.tensorboard import Scalars
 from embodied.sim.task import Task
 
 ROLLOUT_SEED = 30_000_000
@@ -132,7 +133,10 @@ class Pipeline:
         if "expert" in self.config["baselines"] and program.sha256 != self.task.expert_reward().sha256:
             jobs.append(self._job("expert", self.task.expert_reward()))
         self.say(f"training {' and '.join(j.name for j in jobs)}: {jobs[0].request['total_steps']:,} steps each")
-        trainer.run(jobs)
+        try:
+            trainer.run(jobs)
+        finally:
+            self._scalars.close()
         outcome = Outcome()
         for job in jobs:
             policy, step = trainer.best(job)
@@ -177,6 +181,10 @@ class Pipeline:
         return record_rollouts(self.task, seed=ROLLOUT_SEED + int(self.config["seed"]))
 
     @cached_property
+    def _scalars(self) -> Scalars:
+        return Scalars(self.run / "tb")
+
+    @cached_property
     def _chat(self) -> ChatModel:
         inner = build(self.config["llm"], trusted_packages=self.trusted_packages)
         return Recorder(Budget(inner, **self.config["budget"]), self.run / "llm", prompt_version=PROMPT_VERSION)
@@ -199,6 +207,7 @@ class Pipeline:
     def _listen(self, job: str, row: Mapping[str, Any]) -> None:
         if row.get("kind") in ("progress", "evaluation"):
             self.run.metric({"job": job, **row})
+            self._scalars.add(job, row)
         else:
             self.run.event(f"training_{row.get('kind')}", job=job, **{k: v for k, v in row.items() if k != "kind"})
         self.listener(job, row)

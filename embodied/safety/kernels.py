@@ -43,17 +43,20 @@ def limit_batch(
     Returns:
         `(limited target, commanded velocity, clamped)`, the last a bool array `(..., J)`.
     """
-    wanted = (np.clip(target, low, high) - last_target) / dt_s
+    # np.minimum and np.maximum, as np.clip takes three times as long on small arrays.
+    wanted = (np.minimum(np.maximum(target, low), high) - last_target) / dt_s
     change = max_acceleration * dt_s
-    fastest = np.minimum(last_velocity + change, max_velocity)
-    slowest = np.maximum(last_velocity - change, -max_velocity)
-    if np.isfinite(change).any():
+    if not np.isfinite(change).any():
+        velocity = np.minimum(np.maximum(wanted, -max_velocity), max_velocity)
+    else:
+        fastest = np.minimum(last_velocity + change, max_velocity)
+        slowest = np.maximum(last_velocity - change, -max_velocity)
         fastest = np.minimum(fastest, _stoppable_batch(high - last_target, change, dt_s))
         slowest = np.maximum(slowest, -_stoppable_batch(last_target - low, change, dt_s))
-    velocity = np.minimum(np.maximum(wanted, slowest), fastest)
-    # An empty range means that the acceleration bound cannot be kept: take the end nearer to standstill.
-    nearer = np.where(np.abs(slowest) < np.abs(fastest), slowest, fastest)
-    velocity = np.where(slowest > fastest, nearer, velocity)
+        velocity = np.minimum(np.maximum(wanted, slowest), fastest)
+        # An empty range means that the acceleration bound cannot be kept: take the end nearer to standstill.
+        nearer = np.where(np.abs(slowest) < np.abs(fastest), slowest, fastest)
+        velocity = np.where(slowest > fastest, nearer, velocity)
     limited = np.minimum(np.maximum(last_target + velocity * dt_s, low), high)
     return limited, (limited - last_target) / dt_s, np.abs(limited - target) > CLAMPED_BEYOND
 

@@ -53,9 +53,7 @@ ARRAY_METHODS = frozenset(
 )
 READERS = frozenset("copy count get index items keys values".split())
 MUTATORS = frozenset("append extend insert pop setdefault update".split())
-TYPING = frozenset(
-    "Any Callable Dict Final List Mapping Optional Sequence Set Tuple Union NDArray ArrayLike".split()
-)
+TYPING = frozenset("Any Callable Dict Final List Mapping Optional Sequence Set Tuple Union NDArray ArrayLike".split())
 TYPE_MODULES = {"typing", "collections.abc", "numpy.typing", "__future__"}
 MODULES = {"numpy": NUMPY, "numpy.linalg": NUMPY_LINALG, "math": MATH}
 

@@ -50,18 +50,14 @@ def encode(kind: str, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray] 
             buffers.append(array.tobytes())
     line = json.dumps(header, separators=(",", ":")).encode() + b"\n"
     if len(line) > MAX_MESSAGE_BYTES:
-        raise ValueError(
-            f"message of {len(line)} bytes; the limit is {MAX_MESSAGE_BYTES}. Send arrays, or a file"
-        )
+        raise ValueError(f"message of {len(line)} bytes; the limit is {MAX_MESSAGE_BYTES}. Send arrays, or a file")
     return [line, *buffers]
 
 
 class Decoder:
     """Turns the bytes of a pipe into messages `(type, data)`; arrays are in `data['arrays']`."""
 
-    def __init__(
-        self, max_message_bytes: int = MAX_MESSAGE_BYTES, max_array_bytes: int = MAX_ARRAY_BYTES
-    ) -> None:
+    def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES, max_array_bytes: int = MAX_ARRAY_BYTES) -> None:
         self.max_message_bytes, self.max_array_bytes = max_message_bytes, max_array_bytes
         self._buffer = bytearray()
         self._header: dict | None = None
@@ -218,9 +214,7 @@ class Channel:
             else:
                 self._inbox.append(message)
 
-    def emit(
-        self, kind: str, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None
-    ) -> None:
+    def emit(self, kind: str, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
         """Sends a message of any type; `send` and `beat` are built on it."""
         buffers = encode(kind, data, arrays)
         with self._lock:

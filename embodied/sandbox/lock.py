@@ -253,9 +253,7 @@ def _death(parent_pid: int) -> str:
 
 def _environment() -> str:
     with open("/proc/self/environ", "rb") as file:
-        given = {
-            entry.partition(b"=")[0].decode("utf-8", "replace") for entry in file.read().split(b"\0") if entry
-        }
+        given = {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in file.read().split(b"\0") if entry}
     extra = sorted(given - set(ENVIRONMENT) - {"LC_CTYPE"})
     if extra:
         raise _Missing(f"the process was started with {', '.join(extra[:5])} in its environment")

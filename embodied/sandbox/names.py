@@ -143,9 +143,7 @@ class NameChecker:
         if name.startswith("_"):
             self._report(f"attribute '{name}' is not allowed: names that start with '_' are private", node)
         elif self._module_of(node) is not None:
-            self._report(
-                f"the module '{self._module_of(node)}' is not a value; use one of its functions", node
-            )
+            self._report(f"the module '{self._module_of(node)}' is not a value; use one of its functions", node)
         elif module is not None:
             self._module_attribute(module, node)
         else:
@@ -162,11 +160,7 @@ class NameChecker:
         """`numpy`, `math` or `numpy.linalg` if the expression is that module."""
         if isinstance(node, ast.Name) and node.id in self.modules and node.id not in self.scope.bound:
             return self.modules[node.id]
-        if (
-            isinstance(node, ast.Attribute)
-            and self._module_of(node.value) == "numpy"
-            and node.attr == "linalg"
-        ):
+        if isinstance(node, ast.Attribute) and self._module_of(node.value) == "numpy" and node.attr == "linalg":
             return "numpy.linalg"
         return None
 
@@ -193,8 +187,7 @@ class NameChecker:
             self._report("'previous' belongs to the world itself and goes one step back only", node)
             return
         self._report(
-            f"{owner} has no attribute '{node.attr}'.{did_you_mean(node.attr, known)}"
-            f" Known: {', '.join(known)}",
+            f"{owner} has no attribute '{node.attr}'.{did_you_mean(node.attr, known)} Known: {', '.join(known)}",
             node,
         )
 
@@ -238,9 +231,7 @@ class NameChecker:
         elif name in self.functions or name in self.imported:
             return
         elif name in BUILTIN_NAMES - allow_list.BUILTINS:
-            extra = (
-                "A reward prints nothing: return what you want to see as a term." if name == "print" else ""
-            )
+            extra = "A reward prints nothing: return what you want to see as a term." if name == "print" else ""
             allowed = f"Allowed builtins: {', '.join(sorted(allow_list.BUILTINS))}"
             self._report(f"the builtin '{name}' is not allowed. {extra or allowed}", node)
         elif name not in allow_list.BUILTINS:
@@ -262,9 +253,7 @@ def _integer(node: ast.expr) -> int | None:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Pow):
         left, right = _integer(node.left), _integer(node.right)
         if left is not None and right is not None:
-            return (
-                min(abs(left), 2**40) ** min(abs(right), 40) if isinstance(node.op, ast.Pow) else left * right
-            )
+            return min(abs(left), 2**40) ** min(abs(right), 40) if isinstance(node.op, ast.Pow) else left * right
     return None
 
 

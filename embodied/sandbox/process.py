@@ -32,8 +32,7 @@ from embodied.sandbox.supervisor import End, State, Supervisor, Watch
 __all__ = ["End", "Limits", "LockedProcess"]
 
 _BOOT = (
-    "import sys; sys.path.append(sys.argv[1]); from embodied.sandbox.worker import main;"
-    " main(*map(int, sys.argv[2:5]))"
+    "import sys; sys.path.append(sys.argv[1]); from embodied.sandbox.worker import main; main(*map(int, sys.argv[2:5]))"
 )
 
 
@@ -285,9 +284,7 @@ class LockedProcess:
 
     # ---- inside
 
-    def _write(
-        self, kind: str, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None
-    ) -> None:
+    def _write(self, kind: str, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
         if self._write_fd < 0 or self._state.end is not None:
             raise ChannelClosed("the locked process is gone")
         write_all(self._write_fd, encode(kind, data, arrays))

@@ -36,11 +36,7 @@ class Scope:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 self.bound.add(node.id)
         for node in sorted(
-            (
-                n
-                for n in ast.walk(function)
-                if isinstance(n, ast.Assign | ast.AnnAssign | ast.For | ast.comprehension)
-            ),
+            (n for n in ast.walk(function) if isinstance(n, ast.Assign | ast.AnnAssign | ast.For | ast.comprehension)),
             key=lambda n: getattr(n, "lineno", 0) or getattr(n.iter, "lineno", 0),
         ):
             self._bind(node)
@@ -66,9 +62,7 @@ class Scope:
         elif isinstance(target, ast.Tuple | ast.List):
             for i, element in enumerate(target.elts):
                 parts = [
-                    v.elts[i]
-                    for v in values
-                    if isinstance(v, ast.Tuple | ast.List) and len(v.elts) == len(target.elts)
+                    v.elts[i] for v in values if isinstance(v, ast.Tuple | ast.List) and len(v.elts) == len(target.elts)
                 ]
                 self._pair(element, parts if len(parts) == len(values) else [])
 

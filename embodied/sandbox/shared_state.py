@@ -21,9 +21,7 @@ def shared_state_problems(tree: ast.Module) -> list[Problem]:
     shared = {
         name
         for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        and node.value is not None
-        and not _immutable(node.value)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and not _immutable(node.value)
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         for name in stored_names(target)
     }
@@ -41,9 +39,7 @@ def shared_state_problems(tree: ast.Module) -> list[Problem]:
 
 
 def _immutable(node: ast.expr) -> bool:
-    return not any(
-        isinstance(part, ast.List | ast.Dict | ast.Set | ast.Call | ast.Name) for part in ast.walk(node)
-    )
+    return not any(isinstance(part, ast.List | ast.Dict | ast.Set | ast.Call | ast.Name) for part in ast.walk(node))
 
 
 def _locals(function: ast.FunctionDef) -> set[str]:

@@ -111,9 +111,7 @@ def parse(source: str | bytes) -> ast.Module | Problem:
         hint = " Answer with the code alone, without Markdown fences." if "```" in source else ""
         return Problem(f"not valid Python: {_printable(error.msg)}.{hint}", error.lineno)
     except (ValueError, MemoryError, RecursionError):
-        return Problem(
-            "the program is nested too deeply for the parser, or has a literal it cannot read", None
-        )
+        return Problem("the program is nested too deeply for the parser, or has a literal it cannot read", None)
 
 
 def _limits(tree: ast.Module) -> list[Problem]:
@@ -123,15 +121,9 @@ def _limits(tree: ast.Module) -> list[Problem]:
         count += len(level)
         depth += 1
         if depth > allow_list.MAX_DEPTH:
-            return [
-                Problem(
-                    f"nested deeper than {allow_list.MAX_DEPTH} levels; use more statements", _line(level[0])
-                )
-            ]
+            return [Problem(f"nested deeper than {allow_list.MAX_DEPTH} levels; use more statements", _line(level[0]))]
         if count > allow_list.MAX_NODES:
-            return [
-                Problem(f"more than {allow_list.MAX_NODES} syntax elements; write a shorter program", None)
-            ]
+            return [Problem(f"more than {allow_list.MAX_NODES} syntax elements; write a shorter program", None)]
         level = [child for node in level for child in ast.iter_child_nodes(node)]
     return []
 

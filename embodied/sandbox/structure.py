@@ -53,9 +53,7 @@ class ProgramChecker(NameChecker):
         for alias in node.names:
             name = alias.asname or alias.name
             if node.level or node.module not in {*allow_list.MODULES, *allow_list.TYPE_MODULES}:
-                self._report(
-                    f"import from '{'.' * node.level}{node.module or ''}' is not allowed; {valid}", node
-                )
+                self._report(f"import from '{'.' * node.level}{node.module or ''}' is not allowed; {valid}", node)
                 return
             if node.module == "__future__":
                 if alias.name != "annotations":
@@ -74,14 +72,8 @@ class ProgramChecker(NameChecker):
             if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
                 self._report("a module constant must be a literal, without a comprehension", node)
                 return
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id in self.functions
-            ):
-                self._report(
-                    "a module constant must be a literal, without a call of the program's functions", node
-                )
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self.functions:
+                self._report("a module constant must be a literal, without a call of the program's functions", node)
                 return
         self._expression(value)
 
@@ -94,9 +86,7 @@ class ProgramChecker(NameChecker):
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         for default in [*arguments.defaults, *(d for d in arguments.kw_defaults if d is not None)]:
             if not _is_immutable_literal(default):
-                self._report(
-                    "a parameter's default must be a number, a string, None or a tuple of these", default
-                )
+                self._report("a parameter's default must be a number, a string, None or a tuple of these", default)
         for argument in every:
             self._free_name(argument.arg, argument)
             self._annotation(argument.annotation)
@@ -149,9 +139,7 @@ class ProgramChecker(NameChecker):
                 plain = ast.Constant | ast.Subscript | ast.Tuple | ast.List | ast.BinOp | ast.BitOr | ast.Load
                 bad = not isinstance(part, plain)
             if bad:
-                self._report(
-                    "this annotation is not allowed; use a plain type such as 'np.ndarray', or none", part
-                )
+                self._report("this annotation is not allowed; use a plain type such as 'np.ndarray', or none", part)
                 return
 
     def _recursion(self) -> None:

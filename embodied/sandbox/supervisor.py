@@ -100,9 +100,7 @@ class Supervisor(threading.Thread):
         """Until the child is gone and its pipes are empty."""
         try:
             self._watch_child()
-        except (
-            BaseException
-        ) as error:  # a fault of ours: never leave a child without a watch, or a caller waiting
+        except BaseException as error:  # a fault of ours: never leave a child without a watch, or a caller waiting
             self.kill(f"the supervisor failed: {type(error).__name__}: {error}")
             raise
         finally:

@@ -169,7 +169,7 @@ class BatchEnv:
                 f"action must be finite and of shape {(self.n_envs, self.task.action_size)}, got shape"
                 f" {action.shape}{'' if finite else ' with NaN or infinity'}"
             )
-        return np.clip(action, -1.0, 1.0)
+        return np.minimum(np.maximum(action, -1.0), 1.0)  # np.clip takes three times as long
 
     def _restart(self, ended: np.ndarray) -> None:
         """Starts new episodes in the rows `ended`; only these rows are read again."""

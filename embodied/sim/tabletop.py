@@ -6,7 +6,7 @@ them into a position set-point, which is part of the physics state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import mujoco
 import numpy as np
@@ -151,7 +151,13 @@ class TabletopTask(Task):
         return self._columns
 
     def noisy_home(
-        self, rng: np.random.Generator, n: int, spread_rad: float = 0.05, jaw_rad: float | None = None
+        self,
+        rng: np.random.Generator,
+        n: int,
+        spread_rad: float = 0.05,
+        *,
+        arm_rad: Sequence[float] | None = None,
+        jaw_rad: float | None = None,
     ) -> np.ndarray:
         """Full physics states `(n, n_state)`: the home pose with uniform noise on the arm's joints and set-points.
 
@@ -159,15 +165,19 @@ class TabletopTask(Task):
             rng: source of randomness.
             n: number of states.
             spread_rad: half width of the noise [rad].
+            arm_rad: angles of the five arm joints before the noise [rad]; None takes the home pose's.
             jaw_rad: angle of the moving jaw before the noise [rad]; None takes the home pose's.
         """
         states = np.tile(self.home_state(), (n, 1))
         start = 1 + self.model.nq + self.model.nv
+        pose = states[0, 1 + self._joint_columns]
+        if arm_rad is not None:
+            pose[:5] = arm_rad
         if jaw_rad is not None:
-            states[:, [1 + self._joint_columns[5], start + 5]] = jaw_rad
-        noise = rng.uniform(-spread_rad, spread_rad, (n, 6))
-        states[:, 1 + self._joint_columns] += noise
-        states[:, start : start + 6] += noise
+            pose[5] = jaw_rad
+        pose = pose + rng.uniform(-spread_rad, spread_rad, (n, 6))
+        states[:, 1 + self._joint_columns] = pose
+        states[:, start : start + 6] = pose
         return states
 
     def prop_edits(

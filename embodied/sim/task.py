@@ -122,7 +122,7 @@ class Task(ABC):
     def control(self, action: np.ndarray, states: np.ndarray, last_control: np.ndarray) -> np.ndarray:
         """Maps actions in [-1, 1] `(n, A)` to MuJoCo controls `(n, nu)`; by default onto their range."""
         middle, half = self._control_range
-        return middle + np.clip(action, -1.0, 1.0) * half
+        return middle + np.minimum(np.maximum(action, -1.0), 1.0) * half
 
     @cached_property
     def _control_range(self) -> tuple[np.ndarray, np.ndarray]:

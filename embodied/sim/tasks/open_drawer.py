@@ -137,14 +137,17 @@ class HandleExpert(ScriptedExpert):
         self.push_m = push_m
 
     def target(self, row: int, world: World):
-        """Above the bar, down around it, along the slide."""
+        """Above the bar, down around it, along the slide; once more from above when the bar got lost."""
         handle, tool = world.quantity("drawer.handle_position"), world.quantity("gripper.position")
-        above, around = handle + np.array([-0.003, 0.0, 0.05]), handle + np.array([-0.003, 0.0, 0.003])
-        aims = (above, around, handle + np.array([self.push_m, 0.0, 0.003]))
-        if self.phase[row] == 0 and apart(tool, above) < 0.012:
+        above, around = handle + np.array([-0.002, 0.0, 0.045]), handle + np.array([-0.002, 0.0, 0.002])
+        aims = (above, around, handle + np.array([self.push_m, 0.0, 0.002]))
+        phase, steps = self.phase[row], self.steps_in_phase[row]
+        lost = abs(tool[0] - handle[0]) > 0.032 or tool[2] > handle[2] + 0.03
+        if phase == 0 and apart(tool, above) < 0.012 + 0.001 * steps:
             self.next_phase(row)
-        elif self.phase[row] == 1 and apart(tool, around) < 0.010:
+        elif phase == 1 and apart(tool, around) < 0.010:
             self.next_phase(row)
-        elif self.phase[row] == 2 and tool[2] > handle[2] + 0.03:
-            self.phase[row] = 0
-        return aims[self.phase[row]], comfortable_pitch(tool[0]), 0.38
+        elif (phase == 1 and steps > 15) or (phase == 2 and lost):
+            self.phase[row] = self.steps_in_phase[row] = 0
+        self.stride_m[row] = 0.03 if self.phase[row] == 1 else 0.05
+        return aims[self.phase[row]], comfortable_pitch(tool[0]), 0.28

@@ -71,7 +71,7 @@ class PressButton(TabletopTask):
         instruction: str,
         pressed_fraction: float = 0.8,
         spread_m: tuple[float, float] = (0.04, 0.08),
-        episode_steps: int = 80,
+        episode_steps: int = 60,
         aliases: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(instruction=instruction, episode_steps=episode_steps, aliases=aliases)

@@ -87,6 +87,7 @@ class CubeTask(TabletopTask):
     """
 
     scene = "cube"
+    arm_rad: tuple[float, ...] | None = None  # pose of the arm at the start; None is home
     jaw_rad = 0.6
 
     def __init__(
@@ -105,7 +106,7 @@ class CubeTask(TabletopTask):
 
     def place_cube(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
         """States `(n, n_state)` with the arm near home and the cube lying on the table; the cubes' places `(n, 3)`."""
-        states = self.noisy_home(rng, n, jaw_rad=self.jaw_rad)
+        states = self.noisy_home(rng, n, arm_rad=self.arm_rad, jaw_rad=self.jaw_rad)
         place = np.full((n, 3), CUBE_HALF_M)
         place[:, :2] = rng.uniform(self.cube_low_m, self.cube_high_m, (n, 2))
         yaw = np.arctan2(place[:, 1], place[:, 0]) + rng.uniform(-self.cube_yaw_rad, self.cube_yaw_rad, n)
@@ -128,6 +129,7 @@ class PushCube(CubeTask):
     """
 
     name = "push_cube"
+    arm_rad = (0.0, -1.03, 1.03, 1.56, UPRIGHT_ROLL)  # drawn back, low over the table
     jaw_rad = 0.0
     quantities = {**cube_quantities(), **goal_quantities("where the cube shall rest, on the table (z = 0.014)")}
     observation = (
@@ -146,7 +148,7 @@ class PushCube(CubeTask):
         instruction: str,
         tolerance_m: float = 0.03,
         goal_distance_m: tuple[float, float] = (0.08, 0.14),
-        goal_cone_rad: float = 1.0,
+        goal_cone_rad: float = 0.7,
         **rest,
     ) -> None:
         super().__init__(instruction=instruction, **rest)

@@ -62,9 +62,7 @@ def test_everything_forbidden_fails(tmp_path):
         end = run("Attempts", {"outside": str(outside), "fds": []}, lock=lock, run_folder=folder)
         assert end.ok, end
         assert [name for name, outcome in end.result.items() if outcome == "done" and name != "dir_fds"] == []
-        odd = {
-            n: o for n, o in end.result.items() if o not in ("Operation not permitted", "Permission denied")
-        }
+        odd = {n: o for n, o in end.result.items() if o not in ("Operation not permitted", "Permission denied")}
         assert set(odd) <= {"clone3", "dir_fds", "rename"}, odd
     assert (outside / "victim").read_text() == "untouched"
     after = (outside / "victim").stat()
@@ -211,15 +209,14 @@ def test_the_child_dies_with_its_parent():
         import os, sys
         sys.path.insert(0, {str(ROOT)!r})
         from embodied.sandbox.process import LockedProcess
-        p = LockedProcess("sandbox_entries:Echo", {{}}, packages=["sandbox_entries"], import_paths=[{str(HERE)!r}])
+        where = {{"packages": ["sandbox_entries"], "import_paths": [{str(HERE)!r}]}}
+        p = LockedProcess("sandbox_entries:Echo", {{}}, **where)
         p.wait_ready()
         print(p.pid, flush=True)
         sys.stdin.read()
         """
     )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     parent.send_signal(signal.SIGKILL)

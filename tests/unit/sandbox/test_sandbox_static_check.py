@@ -29,9 +29,7 @@ SCHEMA = Schema.of(
 
 
 def check(body: str, head: str = "def reward(world, action):"):
-    return check_source(
-        "import numpy as np\nimport math\n" + head + "\n" + textwrap.indent(body, "    "), SCHEMA
-    )
+    return check_source("import numpy as np\nimport math\n" + head + "\n" + textwrap.indent(body, "    "), SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +52,7 @@ def check(body: str, head: str = "def reward(world, action):"):
         "return {'a': math.pi * np.exp(-world.time), **{'b': world.time}}",
         "dist: float = 1.0\n_, low = (1, 2)\nreturn {'a': world.time * dist ** 2 * low}",
         "values = []\nvalues.append(world.time)\nreturn {'a': values[0]}",
-        "if action.shape[-1] > 2 and not False:\n    pass\nelif action.ndim == 1:\n    pass\nreturn {'a': world.time}",
+        "if action.shape[-1] > 2 and not False:\n    pass\nelif action.ndim:\n    pass\nreturn {'a': 1.0}",
         "import numpy as np\nreturn {'a': np.stack([world.time, world.time], axis=-1).max(axis=-1)}",
         "return {'a': np.clip(world.time, 0, 1)[..., np.newaxis].squeeze(-1)}",
         "sum_ = sum([1.0, 2.0])\nmax = 3.0\nreturn {'a': world.time * sum_ * max}",
@@ -157,7 +155,7 @@ def test_faults_are_named_with_line_and_remedy(body, text):
     assert any(text in problem.message for problem in result.problems), str(result)
     assert result.line is not None
     assert result.line >= 3
-    with pytest.raises(RewardCodeError, match="^line "):
+    with pytest.raises(RewardCodeError, match=r"^line "):
         result.raise_if_rejected()
 
 
@@ -216,12 +214,7 @@ def test_whole_programs_are_rejected_plainly(source, text):
 )
 def test_nothing_is_kept_between_calls(lines):
     head, _, body = lines.partition("@")
-    source = (
-        head
-        + "def reward(world, action):\n   "
-        + body.replace("@", "   ")
-        + "\n    return {'a': world.time}\n"
-    )
+    source = head + "def reward(world, action):\n   " + body.replace("@", "   ") + "\n    return {'a': world.time}\n"
     result = check_source(source, SCHEMA)
     assert not result.ok, source
     assert any("keeps no memory" in p.message for p in result.problems), str(result)
@@ -238,7 +231,8 @@ def test_all_names_of_the_lists_exist():
 def test_several_problems_are_told_at_once_in_order():
     result = check("a = world.x\nb = world.y\nreturn eval('1')")
     assert [p.line for p in result.problems] == [4, 5, 6]
-    assert "(and 2 more)" in str(pytest.raises(RewardCodeError, result.raise_if_rejected).value)
+    with pytest.raises(RewardCodeError, match=r"\(and 2 more\)"):
+        result.raise_if_rejected()
 
 
 @settings(max_examples=150, deadline=None)
@@ -249,10 +243,11 @@ def test_arbitrary_text_and_bytes_never_raise(source):
     assert result.ok == (result.message == "")
 
 
-_PIECES = st.sampled_from(
-    ["world", "action", "np", "math", "self", "def", "reward", "return", "for", "in", "if", "else", "lambda", "x", "y", ".", ",", "(", ")", "[", "]", "{", "}", ":", "=", "+=", "**", "+", "-", "0", "1", "2.5", "'a'", "__class__", "previous", "time", "gripper", "position", "import", "from", "class", "while", "@", "*", "linalg", "norm", "WEIGHTS"]
-    + ["\n", "\n    ", "(world, action):\n    "]
-)
+_WORDS = """
+world action np math self def reward return for in if else lambda x y . , ( ) [ ] { } : = += ** + - 0 1 2.5
+'a' __class__ previous time gripper position import from class while @ * linalg norm WEIGHTS
+"""
+_PIECES = st.sampled_from([*_WORDS.split(), "\n", "\n    ", "(world, action):\n    "])
 
 
 @settings(max_examples=200, deadline=None)
@@ -275,9 +270,7 @@ def test_no_other_numpy_name_is_ever_accepted(name):
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    st.sampled_from([n for n in dir(np.ndarray) if n not in allow_list.ARRAY_METHODS | allow_list.ARRAY_DATA])
-)
+@given(st.sampled_from([n for n in dir(np.ndarray) if n not in allow_list.ARRAY_METHODS | allow_list.ARRAY_DATA]))
 def test_no_other_array_attribute_is_ever_accepted(name):
     known = allow_list.READERS | allow_list.MUTATORS
     assert not check(f"return world.gripper.position.{name}").ok

@@ -1,0 +1,84 @@
+"""The short Python API; every function is one of the commands without its terminal.
+
+This is wiring, like `embodied.commands`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from embodied.core.reward import RewardProgram
+from embodied.core.writer import Check
+from embodied.rl.evaluate import Evaluation
+from embodied.rl.evaluate import evaluate as _evaluate
+from embodied.rl.job import policy_actor
+from embodied.rl.pipeline import ROLLOUT_SEED, make_task
+from embodied.rl.policy import MLPPolicy
+from embodied.sim.gym_env import TaskEnv
+from embodied.sim.task import Task
+
+__all__ = ["check_reward", "evaluate", "load_policy", "make_env", "make_task", "train"]
+
+
+def make_env(task: Task | str, **arguments: Any) -> TaskEnv:
+    """A task as a Gymnasium environment; see `embodied.sim.gym_env.TaskEnv`."""
+    return TaskEnv(make_task(task) if isinstance(task, str) else task, **arguments)
+
+
+def train(*, overrides: Sequence[str] = (), **choices: Any) -> Path:
+    """Runs the main job and returns its run folder.
+
+    Args:
+        overrides: further words as on the command line, such as `trainer.total_steps=50_000`.
+        **choices: `task`, `reward`, `llm`, `trainer`, `instruction`, `seed`, `runs_dir`, ...
+
+    Raises:
+        EmbodiedError: what the command would print as an error.
+    """
+    from embodied.commands.compose import compose_config
+    from embodied.commands.train import execute
+
+    words = [f"{key}={_word(value)}" for key, value in choices.items()]
+    before: list[Path] = []
+    execute(compose_config("train", [*words, *overrides]), started=before.append)
+    return before[0]
+
+
+def load_policy(path: str | Path) -> MLPPolicy:
+    """The policy of a run folder, or of a saved policy's own folder."""
+    path = Path(path)
+    return MLPPolicy.load(path / "policy" if (path / "policy").is_dir() else path)
+
+
+def evaluate(task: Task | str, policy: MLPPolicy, *, episodes: int = 50, seed: int = 0) -> Evaluation:
+    """Success of a policy on fresh episodes, by the task's own predicate."""
+    task = make_task(task) if isinstance(task, str) else task
+    return _evaluate(task, policy_actor(policy), episodes=episodes, seed=seed)
+
+
+def check_reward(source: str, task: Task | str, *, run: bool = True) -> Check:
+    """The verdict on a reward program; with `run` it is also tried under the lock and screened."""
+    from embodied.rewards.check import Checker
+    from embodied.rewards.rollouts import record_rollouts
+
+    task = make_task(task) if isinstance(task, str) else task
+    rollouts = record_rollouts(task, seed=ROLLOUT_SEED) if run else None
+    return Checker(task.schema, rollouts)(RewardProgram(source, "person", task.name))
+
+
+def _word(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str) and not value.isidentifier():
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{_word(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_word(v) for v in value) + "]"
+    return str(value)
