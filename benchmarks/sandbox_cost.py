@@ -135,7 +135,7 @@ def _open_process():
     return subprocess.Popen(
         [sys.executable, "-I", "-c", code],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd="/",
-        start_new_session=True,
+        start_new_session=True,  # as the locked one: the scheduler shares processor time by session
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ Plays fresh episodes with a run's policy and prints the success rate with its 95
 
 examples:
   embodied evaluate run=runs/2026-01-31/12-00-00-Reach-1a2b episodes=200
-  embodied evaluate run=runs/2026-01-31/12-00-00-Reach-1a2b randomization=mild
+  embodied evaluate run=runs/2026-01-31/12-00-00-Reach-1a2b randomization=light
 """
 EVALUATE_SEED = 40_000_000
 

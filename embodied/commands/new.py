@@ -68,16 +68,23 @@ def task_files(name: str, source: Sequence[str], folder: Path) -> dict[str, str]
         source: `()`, `("mjcf", file)` or `("gymnasium", id)`.
         folder: where the files will be; paths of models are written relative to it.
     """
-    if not source:
-        origin = _own_model(name)
-    elif source[0] == "mjcf":
-        origin = _from_mjcf(Path(source[1]), folder)
-    else:
-        origin = _from_gymnasium(source[1], folder)
-    _refuse_unusable(origin.model)
+    import mujoco
+
+    mujoco.set_mju_user_warning(lambda message: None)  # else it writes MUJOCO_LOG.TXT into the user's folder
+    try:
+        origin = _origin(name, source, folder)
+        _refuse_unusable(origin.model)
+    finally:
+        mujoco.set_mju_user_warning(None)
     values = _values(name, origin, folder)
     files = {f"{name}.py": _fill("task.py", values), f"task/{name}.yaml": _fill("task.yaml", values)}
     return {**files, **origin.extra_files}
+
+
+def _origin(name: str, source: Sequence[str], folder: Path) -> Origin:
+    if not source:
+        return _own_model(name)
+    return _from_mjcf(Path(source[1]), folder) if source[0] == "mjcf" else _from_gymnasium(source[1], folder)
 
 
 def _parse(arguments: Sequence[str]) -> tuple[str, str, tuple[str, ...], Path]:
@@ -212,6 +219,24 @@ def _refuse_unusable(model: mujoco.MjModel) -> None:
             f"actuators without ctrlrange: {', '.join(open_ended)}. Actions in [-1, 1] are mapped onto the"
             " control"
             " range: give each one in the MJCF"
+        )
+    _refuse_unstable(model)
+
+
+def _refuse_unstable(model: mujoco.MjModel) -> None:
+    import mujoco
+
+    data = mujoco.MjData(model)
+    if model.nkey:
+        mujoco.mj_resetDataKeyframe(model, data, max(0, mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_KEY, "home")))
+    for _ in range(5):
+        mujoco.mj_step(model, data)
+    kinds = ("BADQPOS", "BADQVEL", "BADQACC")
+    bad = [kind for kind in kinds if data.warning[int(getattr(mujoco.mjtWarning, f"mjWARN_{kind}"))].number]
+    if bad:
+        raise ConfigError(
+            f"the model is unstable at its start (MuJoCo warns {', '.join(bad)}): look for joints of one body that"
+            " work against each other, overlapping parts, or a timestep that is too long"
         )
 
 

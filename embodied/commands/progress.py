@@ -21,7 +21,7 @@ class TrainingProgress:
 
     def __init__(self, total_steps: int) -> None:
         self.total_steps = total_steps
-        self.console = Console(stderr=False, highlight=False)
+        self.console = Console(highlight=False, markup=False)
         self.rows: dict[str, dict[str, Any]] = {}
         self._live: Live | None = None
         self._last_line = 0.0

@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 
 HELP = """embodied reward check <file> [--task T] [--run]
+embodied reward write [key=value ...]
 embodied reward prompt --task T [--few-shot K]
 
 `check` prints one JSON line: verdict (rejected_static | error_reported | contained_runtime | accepted), message, line.
 With --run the program is also tried, under the lock, on recorded episodes of the task, and screened.
+`write` takes the words of `embodied train`, and stops when the program is written, checked and screened.
 `prompt` prints the exact prompt that a language model would get for a task.
 
 examples:
   embodied reward check my_reward.py --task push_cube --run
+  embodied reward write task=push_cube llm=openai llm.model=gpt-4o
   embodied reward prompt --task push_cube
 """
 
@@ -24,6 +27,10 @@ def run(arguments: list[str]) -> int:
 
     from embodied.core.errors import ConfigError
 
+    if arguments[:1] == ["write"]:
+        from embodied.commands.compose import run_composed
+
+        return run_composed("train", arguments[1:], _write)
     parser = argparse.ArgumentParser(prog="embodied reward", usage=HELP, add_help=False, exit_on_error=False)
     parser.add_argument("action", choices=["check", "prompt"])
     parser.add_argument("file", nargs="?")
@@ -42,6 +49,22 @@ def run(arguments: list[str]) -> int:
     if not given.file:
         raise ConfigError("reward check needs a file: embodied reward check <file> [--task T] [--run]")
     return _check(Path(given.file), given.task, given.run)
+
+
+def _write(composed) -> int:
+    from embodied.core.runs import RunFolder
+    from embodied.rl.pipeline import Pipeline, make_task
+
+    config = composed.config
+    task = make_task(config["task"], composed.trusted_packages)
+    folder = RunFolder.create(Path(config["runs_dir"]), f"reward-{task.name}")
+    folder.start(composed.yaml, composed.overrides, {"seed": config["seed"]})
+    folder.lock()
+    pipeline = Pipeline(config, folder, print, lambda job, row: None, composed.trusted_packages, composed.searchpath)
+    program, check = pipeline.program()
+    print(f"program: {folder / 'reward' / 'round_0' / 'program.py'}")
+    print(json.dumps({"task": task.name, "writer": program.writer, "sha256": program.sha256, **check.to_json()}))
+    return 0
 
 
 def _check(path: Path, task_name: str, try_it: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 HELP = """embodied train [key=value ...]
@@ -34,10 +35,12 @@ def run(arguments: list[str]) -> int:
 
 def execute(composed, started=None) -> int:
     """Runs one composed configuration; `started` is told the run folder's path."""
+    from embodied.core.errors import EmbodiedError
     from embodied.core.runs import RunFolder
 
     config = dict(composed.config)
-    if config["resume"]:
+    resumed = bool(config["resume"])
+    if resumed:
         from embodied.commands.compose import change_run_config, load_run_config
 
         folder = RunFolder.open(Path(config["resume"]))
@@ -57,7 +60,25 @@ def execute(composed, started=None) -> int:
     folder.lock()
     if started is not None:
         started(folder.path)
-    return _train(config, folder, composed)
+    try:
+        return _train(config, folder, composed)
+    except EmbodiedError:
+        if not resumed and not (folder / "reward").exists():
+            _discard(folder.path)
+        raise
+    except OSError as error:
+        if error.filename is None:  # a write to an open file does not name it
+            error.filename = str(folder.path)
+        raise
+
+
+def _discard(path: Path) -> None:
+    """Removes the folder of a run that ended before there was an answer or a program: nothing had begun."""
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):  # of another run on the same day
+        path.parent.rmdir()
 
 
 def _train(config: dict, folder, composed) -> int:
@@ -76,7 +97,8 @@ def _train(config: dict, folder, composed) -> int:
         outcome = pipeline.train(program)
     for name, found in outcome.evaluations.items():
         row = found.to_json()
-        print(f"{name:8s} success {row['rate']:.0%} [{row['low']:.0%}, {row['high']:.0%}] over {row['episodes']} episodes")
+        interval = f"[{row['low']:.0%}, {row['high']:.0%}]"
+        print(f"{name:8s} success {row['rate']:.0%} {interval} over {row['episodes']} episodes")
     print("filming and writing the report ...", flush=True)
     report = training_report.write(pipeline, program, check, outcome)
     folder.finish(result_of(pipeline, program, outcome))

@@ -113,9 +113,7 @@ class Schema:
     def to_json(self) -> dict:
         """Plain data; `from_json` gives the schema back."""
         return {
-            "quantities": [
-                [q.path, list(q.shape), q.unit, q.frame, q.description] for q in self.quantities.values()
-            ],
+            "quantities": [[q.path, list(q.shape), q.unit, q.frame, q.description] for q in self.quantities.values()],
             "aliases": dict(self.aliases),
         }
 

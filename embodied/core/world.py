@@ -49,9 +49,7 @@ class World:
     _source: Mapping[str, np.ndarray] | None
     _previous: World | None
 
-    def __init__(
-        self, schema: Schema, values: Mapping[str, np.ndarray], previous: World | None = None
-    ) -> None:
+    def __init__(self, schema: Schema, values: Mapping[str, np.ndarray], previous: World | None = None) -> None:
         missing = [path for path in schema.quantities if path not in values]
         if missing:
             raise ConfigError(f"a world needs every quantity of its schema; missing: {', '.join(missing)}")

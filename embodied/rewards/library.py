@@ -70,7 +70,8 @@ class Library:
     def rank(self, instruction: str) -> list[tuple[LibraryEntry, float]]:
         """Entries by similarity to an instruction, those with the opposite verb left out, best first."""
         candidates = [e for e in self.tools.library() if not opposite(instruction, e.instruction)]
-        return [(candidates[i], similarity) for i, similarity in nearest(instruction, [e.instruction for e in candidates])]
+        found = nearest(instruction, [e.instruction for e in candidates])
+        return [(candidates[i], similarity) for i, similarity in found]
 
 
 def opposite(left: str, right: str) -> bool:
@@ -83,7 +84,9 @@ def opposite(left: str, right: str) -> bool:
 
 
 def _says(text: str, phrases: set[str]) -> bool:
-    return any(re.search(rf"\b{re.escape(phrase)}\b", text.lower()) for phrase in phrases)
+    """Whether a text has one of the phrases, in any form of its verb: closed, closes, closing."""
+    stems = (re.escape(phrase.removesuffix("e")) for phrase in phrases)
+    return any(re.search(rf"\b{stem}(e|es|ed|ing|s|d|ting|ping)?\b", text.lower()) for stem in stems)
 
 
 class Expert:

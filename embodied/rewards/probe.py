@@ -46,7 +46,8 @@ def run(schema: Schema, channel: Any) -> None:
     try:
         answer, terms = try_program(program, rollouts, schema, beat=channel.beat)
     except RewardCodeError as error:
-        channel.send({"kind": "slow" if isinstance(error, TooSlow) else "error", "message": error.message, "line": error.line})
+        kind = "slow" if isinstance(error, TooSlow) else "error"
+        channel.send({"kind": kind, "message": error.message, "line": error.line})
         return
     stacked = np.stack(list(terms.values()))
     channel.send_arrays({"kind": "accepted", "names": list(terms), **answer}, {"terms": stacked})

@@ -78,7 +78,8 @@ def _warnings(report: Mapping[str, Any]) -> list[str]:
     if report["auc"] is not None and report["auc"] < 0.9:
         guilty = [n for n, row in report["terms"].items() if row["auc"] is not None and row["auc"] < 0.5]
         blame = f"; terms that rank bad episodes higher: {', '.join(guilty)}" if guilty else ""
-        found.append(f"expert episodes do not clearly outrank random and motionless ones (AUC {report['auc']:.2f}){blame}")
+        order = f"(AUC {report['auc']:.2f}){blame}"
+        found.append(f"expert episodes do not clearly outrank random and motionless ones {order}")
     if report["auc"] is None:
         found.append("no successful expert episode to rank against: the screen could not judge the order")
     for name, row in report["terms"].items():

@@ -116,7 +116,8 @@ class Text2Reward:
             if program is not None:
                 seen.add(program.sha256)
             fault = check.note or check.located_message
-            messages = [*messages, Message("assistant", completion.text), Message("user", render("repair", error=fault))]
+            repair_request = Message("user", render("repair", error=fault))
+            messages = [*messages, Message("assistant", completion.text), repair_request]
             completion = self.tools.chat().complete(messages, n=1, temperature=self.temperature)[0]
         if fallback is not None:
             return fallback

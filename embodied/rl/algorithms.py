@@ -47,7 +47,7 @@ def make_algorithm(name: str, settings: Mapping[str, Any], env: RewardVecEnv, se
         algorithm = _ALGORITHMS[name](
             "MlpPolicy", env, policy_kwargs=policy, seed=seed, device="cpu", verbose=0, **arguments
         )
-    except TypeError as error:
+    except (TypeError, ValueError, AssertionError) as error:
         raise ConfigError(f"trainer={name}: {error}") from None
     algorithm.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own logger would write to /tmp
     return algorithm

@@ -110,7 +110,7 @@ class Trainer:
 
     def _start(self, job: Job) -> Job:
         job.folder.mkdir(parents=True, exist_ok=True)
-        job.candidates = self._known_candidates(job)
+        self._measure_known(job)
         job.process = LockedProcess(
             "embodied.rl.trainer",
             {**job.request, "program": job.program.to_json(), "folder": str(job.folder)},
@@ -130,12 +130,13 @@ class Trainer:
         while open_jobs:
             for job in list(open_jobs):
                 assert job.process is not None
+                end = job.process.end  # before the messages: none can come after it
                 message = job.process.receive(timeout_s=0.1)
                 if message is not None:
                     self._handle(job, message)
-                elif job.process.end is not None:
+                elif end is not None:
                     open_jobs.remove(job)
-                    self._conclude(job, job.process.end)
+                    self._conclude(job, end)
 
     def _handle(self, job: Job, message: Mapping[str, Any]) -> None:
         kind = message.get("kind")
@@ -161,20 +162,23 @@ class Trainer:
             seed=SELECTION_SEED + self.seed,
         )
         row = (found.rate, float(found.success_at_end.mean()), step, name)
-        job.candidates.append(row)
+        job.candidates = [known for known in job.candidates if known[3] != name] + [row]
         write_json(folder / "selection.json", row)
         self.listener(job.name, {"kind": "evaluation", "step": step, **found.to_json()})
 
-    def _known_candidates(self, job: Job) -> list[tuple[float, float, int, str]]:
-        """Candidates that were measured before an interruption."""
-        return [tuple(read_json(p)) for p in sorted(job.folder.glob("policies/*/selection.json"))]
+    def _measure_known(self, job: Job) -> None:
+        """Takes over candidates of before an interruption, and measures those that it left unmeasured."""
+        for manifest in sorted(job.folder.glob("policies/*/manifest.json")):
+            known = manifest.with_name("selection.json")
+            if known.is_file():
+                job.candidates.append(tuple(read_json(known)))
+            else:
+                name = manifest.parent.name
+                self._measure(job, int(name.partition("_")[2]), f"policies/{name}")
 
     def _conclude(self, job: Job, end: End) -> None:
         if job.fault is not None:
-            kinds: dict[str, type[EmbodiedError]] = {"DivergenceError": DivergenceError}
-            where = f"training '{job.name}' stopped at step {job.fault['step']}: {job.fault['message']}"
-            saved = f" States: {job.folder / job.fault['states']}"
-            raise kinds.get(job.fault["error"], RewardCodeError)(where + saved)
+            raise _error_of(job, job.fault)
         if job.done is None:
             detail = end.detail + (f"\n{end.stderr[-1500:]}" if end.stderr else "")
             raise SandboxError(f"the worker of training '{job.name}' ended early: {detail}")
@@ -189,6 +193,18 @@ class Trainer:
     def report_success(self, policy: MLPPolicy, episodes: int) -> Evaluation:
         """Success on fresh starts that neither training nor the choice of a candidate has seen."""
         return evaluate(self.task, policy_actor(policy), episodes=episodes, seed=FINAL_SEED + self.seed)
+
+
+def _error_of(job: Job, fault: Mapping[str, Any]) -> Exception:
+    """The worker's fault as an error of this process, naming the training, the step and what was saved."""
+    known: tuple[type[EmbodiedError], ...] = (RewardCodeError, DivergenceError, CheckpointError)
+    kinds = {kind.__name__: kind for kind in known}
+    text = f"training '{job.name}' stopped at step {fault['step']}: {fault['message']}"
+    if fault.get("errno") is not None:
+        return OSError(fault["errno"], text, str(job.folder))
+    if fault.get("states"):
+        text += f" States: {job.folder / fault['states']}"
+    return kinds.get(fault["error"], SandboxError)(text)
 
 
 def policy_actor(policy: MLPPolicy) -> Actor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ from embodied.rewards.check import Checker
 from embodied.rewards.rollouts import Rollouts, record_rollouts
 from embodied.rewards.text2reward import PROMPT_VERSION
 from embodied.rl.evaluate import Evaluation, evaluate, random_actor
-from embodied.rl.job import FINAL_SEED, Job, Listener, Trainer
+from embodied.rl.job import FINAL_SEED, SELECTION_SEED, Job, Listener, Trainer
 from embodied.rl.policy import MLPPolicy
 from embodied.rl.tensorboard import Scalars
 from embodied.sim.task import Task
@@ -78,10 +79,11 @@ class Pipeline:
     tools: WriterTools = field(init=False)
 
     def __post_init__(self) -> None:
+        _check_numbers(self.config)
         unknown = set(self.config["baselines"]) - set(BASELINES)
         if unknown:
             raise ConfigError(f"baselines={sorted(unknown)} unknown; valid: {', '.join(BASELINES)}")
-        self.tools = WriterTools(chat=lambda: self._chat, check=self._check, library=shipped_library)
+        self.tools = WriterTools(chat=lambda: self._chat, check=self._check, library=self._library)
 
     @cached_property
     def task(self) -> Task:
@@ -180,6 +182,14 @@ class Pipeline:
         """Known good and bad episodes, on which programs are tried and screened."""
         return record_rollouts(self.task, seed=ROLLOUT_SEED + int(self.config["seed"]))
 
+    def _library(self) -> list[LibraryEntry]:
+        """The shipped expert programs, and this task's own where it is a user's."""
+        entries = shipped_library()
+        if self.task.name not in {e.program.task for e in entries}:
+            with suppress(ConfigError):  # a task need not have one
+                entries.append(LibraryEntry(self.task.instruction, self.task.expert_reward()))
+        return entries
+
     @cached_property
     def _scalars(self) -> Scalars:
         return Scalars(self.run / "tb")
@@ -211,6 +221,21 @@ class Pipeline:
         else:
             self.run.event(f"training_{row.get('kind')}", job=job, **{k: v for k, v in row.items() if k != "kind"})
         self.listener(job, row)
+
+
+def _check_numbers(config: Mapping[str, Any]) -> None:
+    """Numbers that would otherwise show as wrong only after a language model has been paid."""
+    counts = {
+        "trainer.total_steps": config["trainer"]["total_steps"],
+        "trainer.n_envs": config["trainer"]["n_envs"],
+        "checkpoint_every_steps": config["checkpoint_every_steps"],
+        **{f"evaluation.{key}": config["evaluation"][key] for key in ("episodes", "selection_episodes", "candidates")},
+    }
+    for key, value in counts.items():
+        if int(value) < 1:
+            raise ConfigError(f"{key}={value} must be at least 1")
+    if not 0 <= int(config["seed"]) < SELECTION_SEED:  # evaluation's starts must be other ones than training's
+        raise ConfigError(f"seed={config['seed']} must lie between 0 and {SELECTION_SEED - 1}")
 
 
 def result_of(pipeline: Pipeline, program: RewardProgram, outcome: Outcome) -> dict[str, Any]:

@@ -5,12 +5,15 @@ It runs in numpy alone, so that evaluation, `watch` and a robot's machine need n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from embodied.core.errors import CheckpointError
@@ -99,19 +102,29 @@ class MLPPolicy:
             data = (folder / "policy.safetensors").read_bytes()
         except (OSError, ValueError) as error:
             raise CheckpointError(f"no policy in {folder}: {error}") from None
-        if manifest.get("format") != FORMAT:
-            raise CheckpointError(f"{folder} is of format {manifest.get('format')!r}; this version reads {FORMAT}")
-        if sha256(folder / "policy.safetensors") != manifest["sha256"]:
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        if found != FORMAT:
+            raise CheckpointError(f"{folder} is of format {found!r}; this version reads {FORMAT}")
+        if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
             raise CheckpointError(f"{folder / 'policy.safetensors'} was altered or truncated (sha256 differs)")
-        tensors = load(data)
-        count = sum(name.endswith(".weight") for name in tensors)
-        layers = tuple((tensors[f"layer_{i}.weight"], tensors[f"layer_{i}.bias"]) for i in range(count))
-        return MLPPolicy(
-            layers,
-            manifest["activation"],
-            manifest["squash"],
-            tensors["mean"],
-            tensors["std"],
-            tuple(manifest["observation"]),
-            manifest["task"],
-        )
+        try:
+            return _assembled(load(data), manifest)
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
+            raise CheckpointError(f"{folder} does not hold a policy: {type(error).__name__}: {error}") from None
+
+
+def _assembled(tensors: Mapping[str, np.ndarray], manifest: Mapping[str, Any]) -> MLPPolicy:
+    """The policy of a manifest and its tensors, with everything that `actions` relies on checked."""
+    if manifest["activation"] not in _ACTIVATIONS or not isinstance(manifest["squash"], bool):
+        raise ValueError(f"activation {manifest['activation']!r}, squash {manifest['squash']!r}")
+    count = sum(name.endswith(".weight") for name in tensors)
+    layers = tuple((tensors[f"layer_{i}.weight"], tensors[f"layer_{i}.bias"]) for i in range(count))
+    mean, std = tensors["mean"], tensors["std"]
+    sizes = [len(mean), *(len(bias) for _, bias in layers)]
+    fits = all(w.shape == (out, into) for (w, _), (into, out) in zip(layers, pairwise(sizes), strict=True))
+    if not layers or not fits or std.shape != mean.shape:
+        raise ValueError(f"layers of shapes {[w.shape for w, _ in layers]} for {len(mean)} observed numbers")
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise ValueError("a weight is not finite")
+    observation = tuple(str(name) for name in manifest["observation"])
+    return MLPPolicy(layers, manifest["activation"], manifest["squash"], mean, std, observation, manifest["task"])

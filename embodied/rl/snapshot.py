@@ -25,12 +25,13 @@ from safetensors.torch import save as save_tensors
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from embodied.core.errors import CheckpointError
+from embodied.core.errors import CheckpointError, ConfigError
 from embodied.core.files import read_json, sha256, sync_folder, write_bytes, write_json
 from embodied.rl.vec_env import RewardVecEnv
 
 FORMAT = "embodied.snapshot/1"
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining", "_total_timesteps")
+_FILES = {"weights.safetensors", "arrays.npz", "state.json"}
 _BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -41,7 +42,8 @@ def save_snapshot(folder: Path, algorithm: BaseAlgorithm, env: RewardVecEnv, *, 
     """
     name = f"step_{algorithm.num_timesteps:010d}"
     temporary, final = folder / f".{name}.tmp", folder / name
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left in folder.glob(".step_*.tmp"):  # of a killed writer
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir(parents=True)
     tensors, optimizers = _tensors(algorithm)
     environment = env.get_state()
@@ -99,7 +101,7 @@ def load_snapshot(path: Path, algorithm: BaseAlgorithm, env: RewardVecEnv) -> No
     try:
         _restore_tensors(algorithm, tensors, state["optimizers"])
         env.set_state({**state["environment"], "arrays": arrays})
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, RuntimeError, ValueError, ConfigError) as error:
         raise CheckpointError(f"snapshot {path} does not fit this configuration: {error}") from None
     for name, value in state["counters"].items():
         setattr(algorithm, name, value)
@@ -133,10 +135,13 @@ def _complete(folder: Path) -> list[Path]:
 def _intact(path: Path) -> bool:
     try:
         manifest = read_json(path / "manifest.json")
-        return manifest.get("format") == FORMAT and all(
-            sha256(path / name) == digest for name, digest in manifest["files"].items()
+        files = manifest["files"]
+        return (
+            manifest.get("format") == FORMAT
+            and set(files) == _FILES
+            and all(sha256(path / name) == digest for name, digest in files.items())
         )
-    except (OSError, ValueError, AttributeError, KeyError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return False
 
 

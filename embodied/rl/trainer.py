@@ -20,7 +20,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from embodied.core.build import build
-from embodied.core.errors import DivergenceError, RewardCodeError
+from embodied.core.errors import DivergenceError, EmbodiedError
 from embodied.core.files import write_bytes
 from embodied.core.reward import BoundReward, RewardProgram
 from embodied.core.world import World
@@ -65,23 +65,31 @@ def run(context: Context, channel: Any) -> None:
     """Trains inside the lock, from the newest snapshot if there is one."""
     request, env, algorithm = context.request, context.env, context.algorithm
     folder = Path(request["folder"])
-    program = RewardProgram.from_json(request["program"])
     try:
-        env.reward = program.bind()
-        snapshot = newest_snapshot(folder / "snapshots")
-        if snapshot is not None:
-            load_snapshot(snapshot, algorithm, env)
-            channel.send({"kind": "resumed", "step": algorithm.num_timesteps, "snapshot": snapshot.name})
-        remaining = request["total_steps"] - algorithm.num_timesteps
-        if remaining > 0:
-            callback = _Progress(request, env, channel, folder)
-            algorithm.learn(remaining, callback=callback, reset_num_timesteps=snapshot is None)
+        _train(request, env, algorithm, folder, channel)
     except _Stopped:
         channel.send({"kind": "stopped", "step": algorithm.num_timesteps})
-        return
-    except (RewardCodeError, DivergenceError) as error:
-        _report_fault(error, env, algorithm, folder, channel)
-        return
+    except (EmbodiedError, OSError, ValueError) as error:  # torch answers NaN in a network with a ValueError
+        if isinstance(error, ValueError) and _finite(algorithm):
+            raise
+        _report_fault(_diverged() if isinstance(error, ValueError) else error, env, algorithm, folder, channel)
+
+
+def _train(
+    request: Mapping[str, Any], env: RewardVecEnv, algorithm: BaseAlgorithm, folder: Path, channel: Any
+) -> None:
+    """From the newest snapshot, or from the start, to the last step."""
+    env.reward = RewardProgram.from_json(request["program"]).bind()
+    snapshot = newest_snapshot(folder / "snapshots")
+    if snapshot is not None:
+        load_snapshot(snapshot, algorithm, env)
+        channel.send({"kind": "resumed", "step": algorithm.num_timesteps, "snapshot": snapshot.name})
+    remaining = request["total_steps"] - algorithm.num_timesteps
+    if remaining > 0:
+        callback = _Progress(request, env, channel, folder)
+        algorithm.learn(remaining, callback=callback, reset_num_timesteps=snapshot is None)
+    if not _finite(algorithm):
+        raise _diverged()
     digest = actor(algorithm, env).save(folder / "policy_last")
     channel.send(
         {
@@ -103,32 +111,40 @@ class _Progress(BaseCallback):
     def __init__(self, request: Mapping[str, Any], env: RewardVecEnv, channel: Any, folder: Path) -> None:
         super().__init__()
         self.request, self.env, self.channel, self.folder = request, env, channel, folder
-        self._started, self._first = time.monotonic(), True
-        self._begin = self._sent = self._saved = self._exported = 0
+        self._started = time.monotonic()
+        self._begin: int | None = None
+        self._before = 0
 
     def _on_rollout_start(self) -> None:
         step = self.model.num_timesteps
+        if not _finite(self.model):
+            raise _diverged()
+        if self._begin is None:
+            self._begin = step
+        else:
+            self._report(step, self._begin)
+        self._before = step
         if self.channel.stop_requested:
             save_snapshot(self.folder / "snapshots", self.model, self.env)
             raise _Stopped
-        if self._first:
-            self._first, self._begin = False, step
-            self._sent = self._saved = self._exported = step
-            return
-        if step - self._sent >= self.request["progress_every_steps"]:
-            self._sent = step
-            rate = (step - self._begin) / max(1e-9, time.monotonic() - self._started)
+
+    def _report(self, step: int, begin: int) -> None:
+        """Whatever is due at this boundary."""
+        if self._due("progress_every_steps", step):
+            rate = (step - begin) / max(1e-9, time.monotonic() - self._started)
             row = {"kind": "progress", "step": step, "steps_per_s": rate, **self.env.statistics.take()}
             self.channel.send(row)
-        if step - self._exported >= self.request["policy_every_steps"]:
-            self._exported = step
+        if self._due("policy_every_steps", step):
             name = f"policies/step_{step:010d}"
             digest = actor(self.model, self.env).save(self.folder / name)
             self.channel.send({"kind": "policy", "step": step, "path": name, "sha256": digest})
-        if step - self._saved >= self.request["checkpoint_every_steps"]:
-            self._saved = step
+        if self._due("checkpoint_every_steps", step):
             path = save_snapshot(self.folder / "snapshots", self.model, self.env)
             self.channel.send({"kind": "checkpoint", "step": step, "path": path.name})
+
+    def _due(self, every: str, step: int) -> bool:
+        """Whether a multiple of `every` was passed: the step alone decides, so a resumed run does the same."""
+        return step // self.request[every] > self._before // self.request[every]
 
     def _on_step(self) -> bool:
         self.channel.beat()
@@ -160,22 +176,40 @@ def _zero_reward(world: World, action: np.ndarray) -> np.ndarray:
     return np.zeros(world.batch_shape)
 
 
+def _finite(algorithm: BaseAlgorithm) -> bool:
+    return all(bool(torch.isfinite(p).all()) for p in algorithm.policy.parameters())
+
+
+def _diverged() -> DivergenceError:
+    return DivergenceError(
+        "the network's weights left the finite numbers. Lower trainer.settings.learning_rate, or bring the reward"
+        " to a size between 0.1 and 10 per step"
+    )
+
+
 def _report_fault(
     error: Exception, env: RewardVecEnv, algorithm: BaseAlgorithm, folder: Path, channel: Any
 ) -> None:
-    """Saves step, environment and state of a divergence or a bad reward, and tells the parent."""
-    states = env.env.engine.states
+    """Saves states, action and world of the step at which training failed, and tells the parent."""
+    arrays = {"states": env.env.engine.states, "action": np.asarray(env._action, dtype=float)}
+    if env.last_step is not None:
+        arrays |= {f"world/{path}": value for path, value in env.last_step.world.values().items()}
+    states: str | None = "fault_states.npz"
     packed = io.BytesIO()
-    np.savez(packed, states=states, action=np.asarray(env._action))
-    write_bytes(folder / "fault_states.npz", packed.getvalue())
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    try:
+        write_bytes(folder / "fault_states.npz", packed.getvalue())
+    except OSError:  # the disk is full, which may be the fault itself
+        states = None
     channel.send(
         {
             "kind": "fault",
             "error": type(error).__name__,
             "message": str(error),
+            "errno": getattr(error, "errno", None),
             "line": getattr(error, "line", None),
             "env": getattr(error, "env", None),
             "step": algorithm.num_timesteps,
-            "states": "fault_states.npz",
+            "states": states,
         }
     )

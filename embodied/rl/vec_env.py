@@ -57,6 +57,7 @@ class RewardVecEnv(VecEnv):
         self._returns = np.zeros(env.n_envs)
         self._steps = 0
         self._action: np.ndarray | None = None
+        self.last_step: Step | None = None
         self.statistics = EpisodeStatistics(env.n_envs)
 
     def reset(self) -> np.ndarray:
@@ -71,8 +72,8 @@ class RewardVecEnv(VecEnv):
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Steps; the reward is that of the world after the action."""
-        assert self._action is not None and self.reward is not None, "step_async and a reward come first"
-        step = self.env.step(self._action)
+        assert self._action is not None, "step_async comes first"
+        self.last_step = step = self.env.step(self._action)
         total, terms = self._rewarded(step)
         done = step.terminated | step.truncated
         self.statistics.add(total, terms, step.success, done)
@@ -88,8 +89,11 @@ class RewardVecEnv(VecEnv):
         return self._normalized(step.observation, update=False), rewards, done, infos
 
     def _rewarded(self, step: Step) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        assert self.reward is not None
-        total, terms = self.reward(step.world, step.action)
+        assert self.reward is not None, "a reward comes first"
+        try:
+            total, terms = self.reward(step.world, step.action)
+        except RewardCodeError as error:
+            raise self._located(error, step) from None
         if not self.reward.by_row and self._steps // self.num_envs % _RECHECK_EVERY == 0:
             row = self._steps // self.num_envs // _RECHECK_EVERY % self.num_envs
             single, _ = self.reward(step.world.rows(slice(row, row + 1)), step.action[row : row + 1])
@@ -99,6 +103,20 @@ class RewardVecEnv(VecEnv):
                     f" batch and {single[0]:.6g} alone, at step {self._steps}"
                 )
         return total, terms
+
+    def _located(self, error: RewardCodeError, step: Step) -> RewardCodeError:
+        """The error with the first environment whose state, evaluated alone, shows it too."""
+        assert self.reward is not None
+        for row in range(self.num_envs):
+            one = slice(row, row + 1)
+            try:
+                self.reward(step.world.rows(one), step.action[one])
+            except RewardCodeError as alone:
+                time_s = float(step.world.quantity("time")[row])
+                found = RewardCodeError(f"{alone.message} (in environment {row}, at time {time_s:g} s)", alone.line)
+                found.env = row  # type: ignore[attr-defined]
+                return found
+        return error
 
     def _scaled(self, total: np.ndarray, done: np.ndarray, learning: bool) -> np.ndarray:
         if not self.normalize_rewards:

@@ -23,24 +23,26 @@ def show(task: Task, actor: Actor, *, seed: int, episodes: int) -> None:
     try:
         observation = env.reset()
         env.engine.edit(0, "body_mass", slice(None), task.model.body_mass)  # gives the row a model of its own
-        model, data = env.engine.model_of(0), None
+        model = env.engine.model_of(0)
         data = mujoco.MjData(model)
         try:
-            import mujoco.viewer
+            from mujoco import viewer
 
-            viewer = mujoco.viewer.launch_passive(model, data)
+            window = viewer.launch_passive(model, data)
         except Exception as error:
-            raise RenderingError(f"no window can be opened here ({error}). Write a film instead: window=false") from None
-        with viewer:
+            raise RenderingError(
+                f"no window can be opened here ({error}). Write a film instead: window=false"
+            ) from None
+        with window:
             deadline = time.monotonic()
             for _ in range(episodes * task.episode_steps):
-                if not viewer.is_running():
+                if not window.is_running():
                     break
                 observation = env.step(actor(observation, env.world)).observation
                 state = np.ascontiguousarray(env.engine.states[0])
                 mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
                 mujoco.mj_forward(model, data)
-                viewer.sync()
+                window.sync()
                 deadline += task.control_dt_s
                 time.sleep(max(0.0, deadline - time.monotonic()))
     finally:

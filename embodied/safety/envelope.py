@@ -161,9 +161,7 @@ def _made(kind: Any, value: Any, where: str) -> Any:
             raise UnknownNameError("key", str(key), known, where)
     missing = [name for name in known if name not in value]
     if missing:
-        raise ConfigError(
-            f"{where}: no value for {', '.join(missing)}. Bounds have no defaults; .inf is no limit"
-        )
+        raise ConfigError(f"{where}: no value for {', '.join(missing)}. Bounds have no defaults; .inf is no limit")
     return kind(**value)
 
 

@@ -101,9 +101,7 @@ class FaultMachine:
             ConfigError: the robot is not parked; without torque it would fall.
         """
         if self._mode is not Mode.PARKED:
-            raise ConfigError(
-                f"torque stays on while {self._mode}: the robot is not parked and would fall. Park first"
-            )
+            raise ConfigError(f"torque stays on while {self._mode}: the robot is not parked and would fall. Park first")
         self._enter(Mode.RELEASED, now_s, "released")
 
     def reset(self, operator: str, now_s: float) -> None:

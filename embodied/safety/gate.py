@@ -101,9 +101,7 @@ class Gate:
         """
         values = _floats(measured, len(self._velocity))
         if values is None:
-            raise ConfigError(
-                f"measured position {measured!r} must be {len(self._velocity)} finite numbers [rad]"
-            )
+            raise ConfigError(f"measured position {measured!r} must be {len(self._velocity)} finite numbers [rad]")
         for name, value in zip(self.envelope.joint_names, values, strict=True):
             limits = self.envelope.joints[name]
             if not limits.low_rad <= value <= limits.high_rad:
@@ -158,16 +156,12 @@ class Gate:
         self._faults = latched + tuple(reason for reason in self._faults if reason not in latched)
         return result
 
-    def _moved(
-        self, target: Sequence[float], measured: Sequence[float], issued_s: float, now_s: float
-    ) -> GateResult:
+    def _moved(self, target: Sequence[float], measured: Sequence[float], issued_s: float, now_s: float) -> GateResult:
         if self._last is None:
             raise ConfigError("the gate is not armed: call arm(measured) first")
         wanted, position = _floats(target, len(self._last)), _floats(measured, len(self._last))
         if wanted is None:
-            return self._braked(
-                Verdict.HELD, (f"action is not {len(self._last)} finite numbers: {target!r:.80}",)
-            )
+            return self._braked(Verdict.HELD, (f"action is not {len(self._last)} finite numbers: {target!r:.80}",))
         if position is None:
             return self._fault(f"measured position is not {len(self._last)} finite numbers: {measured!r:.80}")
         age = now_s - issued_s
@@ -211,9 +205,7 @@ class Gate:
                 return ("self-collision: the robot would touch itself",)
         return ()
 
-    def _monitor(
-        self, kind: str, values: Sequence[float] | None, bound: str, unit: str, now_s: float
-    ) -> None:
+    def _monitor(self, kind: str, values: Sequence[float] | None, bound: str, unit: str, now_s: float) -> None:
         """Latches a fault when a joint's reading stays too high, or not finite, for `persistence_s`."""
         if values is None:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Iterable
@@ -61,7 +62,9 @@ def restrict(readable: Iterable[Path], writable: Iterable[Path], abi: int) -> No
     ruleset = syscall(_CREATE_RULESET, ctypes.byref(attributes), size, 0)
     try:
         for path in readable:
-            _allow(ruleset, path, READ & handled)
+            # What is absent, or closed to this user anyway, needs no rule.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                _allow(ruleset, path, READ & handled)
         for path in writable:
             _allow(ruleset, path, (READ | WRITE) & handled)
         syscall(_RESTRICT_SELF, ruleset, 0)
@@ -70,10 +73,7 @@ def restrict(readable: Iterable[Path], writable: Iterable[Path], abi: int) -> No
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:
-    try:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         if not path.is_dir():
             rights &= _OF_A_FILE

@@ -4,7 +4,9 @@ An entry is a module or an object in one (`embodied.rl.worker:Trainer`) with two
 
 `prepare(request) -> context`
     Trusted; runs before the lock: imports, environments, models, a warm-up. It must not run model-written
-    code, and must not leave threads behind.
+    code, and must not leave threads behind. Compiled libraries that `run` needs are imported here: none can
+    be loaded later. (Convolutions of torch compile code as they run: switch `torch.backends.mkldnn.enabled`
+    off, or ask for `jit`.)
 `run(context, channel) -> dict | None`
     Runs after the lock. It binds programs, makes its thread pools, works and sends messages. What it
     returns is the result of the process.

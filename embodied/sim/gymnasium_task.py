@@ -30,32 +30,26 @@ def planar_quantities(joints: tuple[str, ...], *, clip_velocity: bool) -> dict[Q
         Quantity("torso.position_z", (), "m", "world", "height coordinate of the root joint"): StateSlice(
             "qpos", index=1
         ),
-        Quantity("torso.pitch", (), "rad", "world", "pitch about the y axis, 0 upright"): StateSlice(
-            "qpos", index=2
-        ),
+        Quantity("torso.pitch", (), "rad", "world", "pitch about the y axis, 0 upright"): StateSlice("qpos", index=2),
         Quantity("torso.velocity_x", (), "m/s", "world", "forward velocity"): StateSlice("qvel", index=0),
         Quantity("torso.velocity_z", (), "m/s", "world", "upward velocity"): StateSlice("qvel", index=1),
         Quantity("torso.pitch_rate", (), "rad/s", "world", "pitch velocity"): StateSlice("qvel", index=2),
     }
     for joint in joints:
         words = joint.replace("_joint", "")
-        table[Quantity(f"{joint}.angle", (), "rad", "joint", f"angle of the {words} joint")] = JointPosition(
+        table[Quantity(f"{joint}.angle", (), "rad", "joint", f"angle of the {words} joint")] = JointPosition(joint)
+        table[Quantity(f"{joint}.velocity", (), "rad/s", "joint", f"velocity of the {words} joint")] = JointVelocity(
             joint
         )
-        table[Quantity(f"{joint}.velocity", (), "rad/s", "joint", f"velocity of the {words} joint")] = (
-            JointVelocity(joint)
-        )
     size = 3 + len(joints)
-    table[
-        Quantity("coordinates", (size - 1,), "m, rad", "joint", "all coordinates but the forward position")
-    ] = StateSlice("qpos", 1)
-    table[Quantity("velocities", (size,), "m/s, rad/s", "joint", "all coordinate velocities")] = StateSlice(
-        "qvel"
+    table[Quantity("coordinates", (size - 1,), "m, rad", "joint", "all coordinates but the forward position")] = (
+        StateSlice("qpos", 1)
     )
+    table[Quantity("velocities", (size,), "m/s, rad/s", "joint", "all coordinate velocities")] = StateSlice("qvel")
     if clip_velocity:
-        table[
-            Quantity("velocities_clipped", (size,), "m/s, rad/s", "joint", "velocities within [-10, 10]")
-        ] = Computed(lambda values: np.clip(values["velocities"], -10, 10))
+        table[Quantity("velocities_clipped", (size,), "m/s, rad/s", "joint", "velocities within [-10, 10]")] = Computed(
+            lambda values: np.clip(values["velocities"], -10, 10)
+        )
     return table
 
 
@@ -74,21 +68,13 @@ def free_quantities(joints: tuple[str, ...]) -> dict[Quantity, Source]:
         ),
     }
     for joint in joints:
-        table[Quantity(f"{joint}.angle", (), "rad", "joint", f"angle of joint {joint}")] = JointPosition(
-            joint
-        )
-        table[Quantity(f"{joint}.velocity", (), "rad/s", "joint", f"velocity of joint {joint}")] = (
-            JointVelocity(joint)
-        )
+        table[Quantity(f"{joint}.angle", (), "rad", "joint", f"angle of joint {joint}")] = JointPosition(joint)
+        table[Quantity(f"{joint}.velocity", (), "rad/s", "joint", f"velocity of joint {joint}")] = JointVelocity(joint)
     size = 6 + len(joints)
-    table[
-        Quantity(
-            "coordinates", (size - 1,), "m, 1, rad", "joint", "height, orientation wxyz and joint angles"
-        )
-    ] = StateSlice("qpos", 2)
-    table[Quantity("velocities", (size,), "m/s, rad/s", "joint", "all coordinate velocities")] = StateSlice(
-        "qvel"
+    table[Quantity("coordinates", (size - 1,), "m, 1, rad", "joint", "height, orientation wxyz and joint angles")] = (
+        StateSlice("qpos", 2)
     )
+    table[Quantity("velocities", (size,), "m/s, rad/s", "joint", "all coordinate velocities")] = StateSlice("qvel")
     return table
 
 

@@ -36,13 +36,10 @@ class Randomization:
     ) -> None:
         if not (1.0 <= mass_factor < np.inf and 1.0 <= friction_factor < np.inf):  # refuses NaN too
             raise ConfigError(
-                f"mass_factor={mass_factor} and friction_factor={friction_factor} must be at least 1"
-                " (1 is off)"
+                f"mass_factor={mass_factor} and friction_factor={friction_factor} must be at least 1 (1 is off)"
             )
         if not (max_delay_steps >= 0 and observation_noise_std >= 0 and camera_position_m >= 0):
-            raise ConfigError(
-                "max_delay_steps, observation_noise_std and camera_position_m must not be negative"
-            )
+            raise ConfigError("max_delay_steps, observation_noise_std and camera_position_m must not be negative")
         self.mass_factor, self.friction_factor = mass_factor, friction_factor
         self.max_delay_steps, self.observation_noise_std = max_delay_steps, observation_noise_std
         self.camera_position_m = camera_position_m

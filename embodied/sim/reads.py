@@ -76,8 +76,7 @@ class Readings(Mapping[str, np.ndarray]):
             found = reader(self._frames, self)
             if found.shape != (len(self._frames.states), *shape):
                 raise ConfigError(
-                    f"{self._owner}: quantity '{path}' is declared {shape} but its source gives"
-                    f" {found.shape[1:]}"
+                    f"{self._owner}: quantity '{path}' is declared {shape} but its source gives {found.shape[1:]}"
                 )
             self._kept[path] = found
         return found

@@ -154,9 +154,7 @@ class Renderer:
     def camera_names(self) -> tuple[str, ...]:
         """Names of the model's cameras, the best for watching first."""
         names = [name for i in range(self._model.ncam) if (name := self._model.camera(i).name)]
-        return tuple(
-            sorted(names, key=lambda n: _PREFERRED_CAMERAS.index(n) if n in _PREFERRED_CAMERAS else 99)
-        )
+        return tuple(sorted(names, key=lambda n: _PREFERRED_CAMERAS.index(n) if n in _PREFERRED_CAMERAS else 99))
 
     def render(
         self,
@@ -181,9 +179,7 @@ class Renderer:
             raise RenderingError("this renderer was closed")
         model = self._model if model is None else model
         data = self._data
-        mujoco.mj_setState(
-            model, data, np.ravel(state).astype(np.float64), mujoco.mjtState.mjSTATE_FULLPHYSICS
-        )
+        mujoco.mj_setState(model, data, np.ravel(state).astype(np.float64), mujoco.mjtState.mjSTATE_FULLPHYSICS)
         goal = None if parameters is None else parameters.get(GOAL_PARAMETER)
         if self._goal_mocap >= 0:
             body = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, GOAL_BODY)

@@ -95,9 +95,7 @@ class Task(ABC):
         aliases: Mapping[str, str] | None = None,
     ) -> None:
         if not instruction.strip():
-            raise ConfigError(
-                f"task '{self.name}' needs an instruction, such as 'Push the cube to the goal.'"
-            )
+            raise ConfigError(f"task '{self.name}' needs an instruction, such as 'Push the cube to the goal.'")
         if episode_steps < 1:
             raise ConfigError(f"task '{self.name}': episode_steps={episode_steps} must be at least 1")
         self.instruction, self.control_dt_s = instruction, float(control_dt_s)
@@ -154,9 +152,7 @@ class Task(ABC):
         schema = Schema.of(self.quantities, self.aliases)
         for path in self.observation:
             if path not in schema.quantities:
-                raise UnknownNameError(
-                    "quantity", path, schema.quantities, f"observation of task {self.name}"
-                )
+                raise UnknownNameError("quantity", path, schema.quantities, f"observation of task {self.name}")
         return schema
 
     @cached_property

@@ -135,5 +135,7 @@ class _Turn(ScriptedExpert):
             self.next_phase(row)
         elif phase == 2 and lost:
             self.phase[row] = self.steps_in_phase[row] = 0
+        if world.quantity("faucet.angle") > 0.85 * _MAX_ANGLE:
+            return tool, None, -0.15
         aims = (beside + 0.055 * up, beside, handle + outward + 0.010 * way)
         return aims[self.phase[row]], comfortable_pitch(tool[0]), -0.15

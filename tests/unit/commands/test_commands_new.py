@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,25 @@ from embodied.sim.batch_env import BatchEnv
 from embodied.sim.task import Task
 
 DOUBLE = """<mujoco><worldbody>
-  <body name="base"><freejoint/><geom size=".1" mass="1"/><body name="Arm-2"><joint name="class" axis="0 1 0" limited="true" range="-90 90"/>
-  <joint type="ball"/><geom type="capsule" fromto="0 0 0 .3 0 0" size=".02"/></body></body></worldbody>
+  <body name="base"><freejoint/><geom size=".1" mass="1"/>
+    <body name="Arm-2" pos=".2 0 0"><joint name="class" axis="0 1 0" limited="true" range="-90 90"/>
+      <geom type="capsule" fromto="0 0 0 .2 0 0" size=".02"/>
+      <body name="tip" pos=".3 0 0"><joint type="ball"/><geom size=".05"/></body></body></body></worldbody>
   <actuator><motor joint="class" ctrlrange="-1 1"/></actuator></mujoco>"""
+UNSTABLE = """<mujoco><worldbody>
+  <body><freejoint/><geom size=".1"/><body name="arm"><joint name="j" axis="0 1 0"/><joint type="ball"/>
+  <geom type="capsule" fromto="0 0 0 .3 0 0" size=".02"/></body></body></worldbody>
+  <actuator><motor joint="j" ctrlrange="-1 1"/></actuator></mujoco>"""
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path, monkeypatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    monkeypatch.setattr(sys, "modules", sys.modules.copy())
     importlib.invalidate_caches()
-    return tmp_path
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("zz_")]:
+        del sys.modules[name]
 
 
 def built(name: str, folder: Path) -> Task:
@@ -106,12 +114,14 @@ def test_a_new_robot_works_as_a_loop_back(folder):
         (["task", "zz_a", "--from", "mjcf", "broken.xml"], "does not read"),
         (["task", "zz_a", "--from", "mjcf", "still.xml"], "no actuator"),
         (["task", "zz_a", "--from", "mjcf", "open.xml"], "without ctrlrange: m"),
+        (["task", "zz_a", "--from", "mjcf", "unstable.xml"], "unstable at its start"),
         (["task", "zz_a", "--from", "gymnasium", "Nope-v0"], "cannot make 'Nope-v0'"),
         (["task", "zz_a", "--from", "gymnasium", "CartPole-v1"], "not a MuJoCo environment"),
     ],
 )
 def test_refusals(words, message, folder):
     joint = '<worldbody><body name="b"><joint name="j"/><geom size=".1"/></body></worldbody>'
+    (folder / "unstable.xml").write_text(UNSTABLE)
     (folder / "broken.xml").write_text("<mujoco><nonsense/></mujoco>")
     (folder / "still.xml").write_text(f"<mujoco>{joint}</mujoco>")
     (folder / "open.xml").write_text(f'<mujoco>{joint}<actuator><motor name="m" joint="j"/></actuator></mujoco>')

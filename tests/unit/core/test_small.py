@@ -16,7 +16,9 @@ from embodied.core.errors import ConfigError
 from embodied.core.stats import auc, wilson_interval
 
 components = st.floats(-1, 1, allow_nan=False)
-quats = hnp.arrays(np.float64, (4,), elements=components).filter(lambda q: np.linalg.norm(q) > 0.1).map(rot.quat_normalize)
+quats = (
+    hnp.arrays(np.float64, (4,), elements=components).filter(lambda q: np.linalg.norm(q) > 0.1).map(rot.quat_normalize)
+)
 vectors = hnp.arrays(np.float64, (3,), elements=components)
 
 
@@ -64,9 +66,7 @@ def test_they_are_batched_and_agree_with_mujoco():
         mujoco.mju_quat2Mat(flat, a[i])
         np.testing.assert_allclose(product[i], want, atol=1e-12)
         np.testing.assert_allclose(matrices[i].ravel(), flat, atol=1e-12)
-    np.testing.assert_allclose(
-        np.abs(np.sum(rot.matrix_to_quat(matrices) * a, axis=-1)), np.ones((5, 2)), atol=1e-12
-    )
+    np.testing.assert_allclose(np.abs(np.sum(rot.matrix_to_quat(matrices) * a, axis=-1)), np.ones((5, 2)), atol=1e-12)
 
 
 def test_a_quaternion_of_no_length_is_the_identity():

@@ -77,7 +77,14 @@ def test_any_sequence_from_rest_keeps_position_speed_and_acceleration(targets, m
     last, velocity = [low + start * (high - low)], [0.0]
     for target in targets:
         now, speed, _ = limit_scalar(
-            [target], last, velocity, low=[low], high=[high], max_velocity=[most_v], max_acceleration=[most_a], dt_s=dt_s
+            [target],
+            last,
+            velocity,
+            low=[low],
+            high=[high],
+            max_velocity=[most_v],
+            max_acceleration=[most_a],
+            dt_s=dt_s,
         )
         rounding = 1e-12 / dt_s
         assert low <= now[0] <= high

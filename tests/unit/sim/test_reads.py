@@ -142,9 +142,7 @@ def test_masses_edited_for_one_environment_equal_a_model_compiled_so():
     for engine in (edited, other):
         engine.states[:, 3] = 0.06  # falls onto the floor
     for _ in range(100):
-        np.testing.assert_allclose(
-            edited.step(np.ones((2, 1)))[0], other.step(np.ones((2, 1)))[0], rtol=0, atol=1e-9
-        )
+        np.testing.assert_allclose(edited.step(np.ones((2, 1)))[0], other.step(np.ones((2, 1)))[0], rtol=0, atol=1e-9)
 
 
 def test_sources_read_their_part_of_the_state():

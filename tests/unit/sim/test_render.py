@@ -197,4 +197,3 @@ def test_the_gymnasium_environment_draws_and_restarts_by_seed(reach):
     env.close()
     with pytest.raises(ConfigError, match="render_mode"):
         TaskEnv(reach, render_mode="human")
-

@@ -1,0 +1,110 @@
+"""Text2Reward on the tabletop: success with the written reward beside the expert reward, task by task.
+
+Trains with `embodied train` (recorded answers, `llm=replay`) on several seeds, two trainings at a time, and measures
+50 fresh episodes with the trusted evaluator. `--quick` runs one seed of the two quickest tasks.
+
+    python benchmarks/tabletop.py [--quick] [--tasks reach,open_drawer] [--seeds 0,1,2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from common import finish
+
+from embodied.core.files import read_json
+from embodied.core.runs import find_runs
+from embodied.core.stats import wilson_interval
+
+REQUIRED = ("reach", "press_button", "close_drawer", "open_drawer", "push_cube")
+OTHERS = ("lift_cube", "pick_cube", "turn_faucet", "open_cabinet_door")
+TARGET = 0.9
+
+
+def train(task: str, seed: int, reward: str, folder: Path) -> dict:
+    """One run of the command; returns its result.json, with the duration of the whole command."""
+    begin = time.monotonic()
+    words = [f"task={task}", f"seed={seed}", f"reward={reward}", f"runs_dir={folder}", "video.episodes=0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "embodied.commands.main", "train", *words], capture_output=True, text=True
+    )
+    runs = find_runs(folder)
+    if done.returncode or not runs or runs[0].result is None:
+        return {"error": (done.stderr or done.stdout).strip().splitlines()[-1:]}
+    run = runs[0]
+    check = read_json(run / "reward" / "round_0" / "check.json")
+    return {
+        **run.result,
+        "screen_auc": (check["screen"] or {}).get("auc"),
+        "seconds": round(time.monotonic() - begin, 1),
+    }
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--tasks", default="")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--reward", default="text2reward")
+    given = parser.parse_args()
+    tasks = given.tasks.split(",") if given.tasks else (("reach", "open_drawer") if given.quick else REQUIRED + OTHERS)
+    seeds = [0] if given.quick else [int(s) for s in given.seeds.split(",")]
+    rows, metrics = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for task in tasks:
+            found = [train(task, seed, given.reward, Path(folder) / f"{task}_{seed}") for seed in seeds]
+            rows += [{"task": task, "seed": seed, **row} for seed, row in zip(seeds, found, strict=True)]
+            metrics.append(summary(task, found))
+            print(metrics[-1], flush=True)
+    name = "tabletop" if given.reward == "text2reward" else f"tabletop_{given.reward}"
+    sys.exit(finish(name, metrics, seeds=seeds, rows=rows, quick=given.quick))
+
+
+class Row(dict):
+    """A metric as plain data; `ok` is None where there is no target."""
+
+    def to_json(self) -> dict:
+        """Plain data."""
+        return dict(self)
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether every seed reaches the target."""
+        return self["ok"]
+
+
+def summary(task: str, found: list[dict]) -> Row:
+    """Success over all seeds of one task, written reward against expert reward at the same budget."""
+    good = [row for row in found if "success" in row]
+    episodes = sum(row["success"]["episodes"] for row in good)
+    hits = sum(round(row["success"]["rate"] * row["success"]["episodes"]) for row in good)
+    ours = hits / episodes if episodes else 0.0
+    expert = [row["baselines"]["expert"]["rate"] for row in good if "expert" in row.get("baselines", {})]
+    peer = sum(expert) / len(expert) if expert else None
+    low, high = wilson_interval(hits, episodes)
+    worst = min((row["success"]["rate"] for row in good), default=0.0)
+    return Row(
+        name=f"{task} success",
+        ours=round(ours, 4),
+        interval=[round(low, 4), round(high, 4)],
+        worst_seed=worst,
+        by_seed=[row["success"]["rate"] if "success" in row else row.get("error") for row in found],
+        peer=peer,
+        peer_name="expert reward, same budget",
+        ratio=round(ours / peer, 3) if peer else None,
+        steps=good[0]["steps"] if good else None,
+        screen_auc=good[0]["screen_auc"] if good else None,
+        target=TARGET if task in REQUIRED else None,
+        ok=(worst >= TARGET and len(good) == len(found)) if task in REQUIRED else None,
+    )
+
+
+if __name__ == "__main__":
+    main()
