@@ -11,6 +11,8 @@ caller vouches for a person's review.
 
 from __future__ import annotations
 
+import __future__
+
 import ast
 import hashlib
 import math
@@ -111,7 +113,8 @@ class RewardProgram:
         entry = self.entry
         scope: dict[str, Any] = {"np": np, "math": math, "__name__": "reward"}
         try:
-            exec(compile(self.source, FILENAME, "exec"), scope)
+            flags = __future__.annotations.compiler_flag  # `world: World` is a note to the reader, not a name
+            exec(compile(self.source, FILENAME, "exec", flags, dont_inherit=True), scope)
         except Exception as error:
             raise _as_code_error(error) from None
         weights = scope.get("WEIGHTS", {})

@@ -19,7 +19,7 @@ from embodied.core.world import World
 from embodied.rewards.rollouts import Rollouts
 
 PROBES = 256
-MAX_US_PER_ROW = 1000.0
+MAX_US_PER_ROW = 2000.0  # CPU time, so that a busy machine condemns nobody
 _TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 
 
@@ -102,17 +102,17 @@ def _timed_rows(
 ) -> tuple[dict[str, np.ndarray], float]:
     """Row-by-row terms `(n,)`, and the mean cost of a row; stops early when it is hopeless."""
     collected: list[dict[str, np.ndarray]] = []
-    begin = time.perf_counter()
+    begin = time.process_time()
     for row in range(len(actions)):
         _, terms = bound(world.rows(slice(row, row + 1)), actions[row : row + 1])
         collected.append(terms)
         beat()
-        if row == 31 and (time.perf_counter() - begin) / 32 * 1e6 > MAX_US_PER_ROW:
+        if row == 31 and (time.process_time() - begin) / 32 * 1e6 > MAX_US_PER_ROW:
             raise TooSlow(
-                f"too slow: {(time.perf_counter() - begin) / 32 * 1e6:.0f} us per state; the limit is"
+                f"too slow: {(time.process_time() - begin) / 32 * 1e6:.0f} us per state; the limit is"
                 f" {MAX_US_PER_ROW:.0f} us. Use array operations instead of Python loops"
             )
-    cost = (time.perf_counter() - begin) / len(actions) * 1e6
+    cost = (time.process_time() - begin) / len(actions) * 1e6
     for row, terms in enumerate(collected):
         if terms.keys() != collected[0].keys():
             raise RewardCodeError(f"the names of the terms change from state to state: {sorted(terms)} at probe {row}")

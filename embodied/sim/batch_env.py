@@ -146,7 +146,7 @@ class BatchEnv:
             raise
         self._control = control
         self._elapsed += 1
-        self._before, self._moment = self._moment, self._read()
+        self._before, self._moment = self._moment, self._read(stepped=True)
         world = self._world_of(self._moment, before)
         success, terminated = task.success(world), task.terminated(world)
         truncated = (self._elapsed >= task.episode_steps) & ~terminated
@@ -182,11 +182,14 @@ class BatchEnv:
         self._before = self._before.replaced(ended, self._moment)
         self._world = self._world_of(self._moment, self._world_of(self._before))
 
-    def _read(self, rows: np.ndarray | None = None, moment: _Moment | None = None) -> _Moment:
-        """The present moment; with `rows` only these are read and the others taken from `moment`."""
+    def _read(self, rows: np.ndarray | None = None, moment: _Moment | None = None, *, stepped: bool = False) -> _Moment:
+        """The present moment; with `rows` only these are read and the others taken from `moment`.
+
+        `stepped` says that the states are those that the engine's last step gave.
+        """
         states = self.engine.states.copy()
         if rows is None or moment is None:
-            sensors = self.engine.read(states, control=self.engine.control)
+            sensors = self.engine.read_after_step() if stepped else self.engine.read(states)
         elif moment.sensors.size == 0:
             sensors = moment.sensors
         else:

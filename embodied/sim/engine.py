@@ -5,8 +5,9 @@ over from one control step to the next (warm starts are zeroed at each step's fi
 setting it is exact.
 
 A rollout's own sensor data is one substep old. `read` therefore evaluates sensors at a given state by one
-more `rollout(nstep=1)` on a copy of the model with Euler integration and with contacts, constraints,
-actuation and passive forces switched off, unless a sensor of the model needs them.
+more `rollout(nstep=1)` on a model with Euler integration and with contacts, constraints, actuation and passive
+forces switched off, unless a sensor of the model needs them. Where that is cheaper, `step` makes one substep
+more than it returns, whose sensors are those of the returned state (`read_after_step`).
 
 Divergence does not show as NaN: MuJoCo resets by itself and rollout pads. It is detected by a returned time
 that is not `t0 + k dt`, and by states or controls beyond 1e8.
@@ -98,10 +99,16 @@ class BatchEngine:
         self._dt = float(model.opt.timestep)
         self._stale: set[int] = set()
         self._pool: rollout.Rollout | None = None
-        self._trajectory = np.empty((n_envs, n_substeps, self.n_state))
-        self._lagged = np.empty((n_envs, n_substeps, model.nsensordata))
+        # From five substeps on, one more full substep of a step is cheaper than a second rollout with its models
+        # no longer in the caches: the sensors of substep k + 1 are those at the state after k.
+        self._extra = int(
+            model.nsensordata > 0 and n_substeps >= 5 and model.opt.integrator != mujoco.mjtIntegrator.mjINT_RK4
+        )
+        n_rolled = n_substeps + self._extra
+        self._trajectory = np.empty((n_envs, n_rolled, self.n_state))
+        self._lagged = np.empty((n_envs, n_rolled, model.nsensordata))
         self._read_state = np.empty((n_envs, 1, self.n_state))
-        self._control = np.empty((n_envs, n_substeps, self.n_control))
+        self._control = np.empty((n_envs, n_rolled, self.n_control))
         self.control = np.tile(self.initial_control, (n_envs, 1))
         self.states = np.tile(initial_state(model), (n_envs, 1))
         self.step_count = 0
@@ -116,7 +123,7 @@ class BatchEngine:
                 self.states,
                 np.zeros_like(self._control),
                 control_spec=self.control_spec,
-                nstep=self.n_substeps,
+                nstep=state.shape[1],
                 state=state,
                 sensordata=sensors,
             )
@@ -141,7 +148,7 @@ class BatchEngine:
             given = before.copy()
             given[:, 0] += 1.0
         self._rollout(self._models, self._data, given, self._control, self._trajectory, self._lagged)
-        after = self._trajectory[:, -1, :].copy()
+        after = self._trajectory[:, self.n_substeps - 1, :].copy()
         self._check(before, given, after, control)
         if self.n_substeps == 1:
             after[:, 0] = before[:, 0] + self._dt
@@ -180,6 +187,15 @@ class BatchEngine:
             self._rollout_reading(rows, states, held, scratch, sensors)
         return sensors[:, 0, :]
 
+    def read_after_step(self) -> np.ndarray:
+        """`read()` at the states that the last `step` gave, often without a further rollout."""
+        if self._extra:
+            k = self.n_substeps
+            elapsed = self._trajectory[:, k, 0] - self._trajectory[:, k - 1, 0]
+            if elapsed.min() > 0.5 * self._dt:  # else MuJoCo reset itself within the extra substep
+                return self._lagged[:, k, :].copy()
+        return self.read()
+
     def _rollout_reading(self, rows: Iterable[int] | None, states, control, out_states, out_sensors) -> None:
         """One reading step. An environment's own model is switched to reading and back.
 
@@ -203,7 +219,7 @@ class BatchEngine:
 
     def lagged_sensors(self) -> np.ndarray:
         """The last step's own sensor data `(N, nsensordata)`: one substep old, free (for planners)."""
-        return self._lagged[:, -1, :]
+        return self._lagged[:, self.n_substeps - 1, :]
 
     def edit(self, row: int, field: str, index: Any, value: Any) -> None:
         """Sets `model.<field>[index] = value` for one environment (the first edit copies its model)."""

@@ -35,13 +35,11 @@ def arm_quantities() -> dict[Quantity, Source]:
         Quantity("gripper.velocity", (3,), "m/s", "world", "velocity of the grasp point"): Frame(
             "site", "tool", "linear_velocity"
         ),
-        Quantity(
-            "gripper.approach_axis", (3,), "1", "world", "unit vector along which the jaws point"
-        ): Frame("site", "tool", "x_axis"),
+        Quantity("gripper.approach_axis", (3,), "1", "world", "unit vector along which the jaws point"): Frame(
+            "site", "tool", "x_axis"
+        ),
         Quantity("gripper.jaw_angle", (), "rad", "joint", "angle of the moving jaw"): JointPosition("gripper"),
-        Quantity(
-            "gripper.openness", (), "1", "-", "0 fully closed to 1 fully open"
-        ): Computed(
+        Quantity("gripper.openness", (), "1", "-", "0 fully closed to 1 fully open"): Computed(
             lambda v: np.clip((v["gripper.jaw_angle"] - GRIPPER_LOW) / (GRIPPER_HIGH - GRIPPER_LOW), 0.0, 1.0)
         ),
         Quantity("arm.joint_positions", (5,), "rad", "joint", "angles of the five arm joints"): JointPosition(
@@ -245,9 +243,7 @@ class ScriptedExpert:
             actions[row] = self._towards(row, one, position, pitch, jaw)
         return np.clip(actions, -1, 1)
 
-    def _towards(
-        self, row: int, one: World, position: np.ndarray, pitch: float | None, jaw: float
-    ) -> np.ndarray:
+    def _towards(self, row: int, one: World, position: np.ndarray, pitch: float | None, jaw: float) -> np.ndarray:
         """Joint velocities that lead to a tool pose, all slowed alike where one would be too fast."""
         angles, tool = one.quantity("arm.joint_positions"), one.quantity("gripper.position")
         error = position - tool

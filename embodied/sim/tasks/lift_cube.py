@@ -29,9 +29,9 @@ def reward(world, action):
 def height_quantity() -> dict:
     """How high the cube is."""
     return {
-        Quantity("cube.height", (), "m", "-", "gap between the table and the cube's lowest side; 0 when it lies"): Computed(
-            lambda v: v["cube.position"][:, 2] - CUBE_HALF_M
-        )
+        Quantity(
+            "cube.height", (), "m", "-", "gap between the table and the cube's lowest side; 0 when it lies"
+        ): Computed(lambda v: v["cube.position"][:, 2] - CUBE_HALF_M)
     }
 
 
@@ -107,11 +107,11 @@ class GraspExpert(ScriptedExpert):
     def _advance(self, row: int, cube: np.ndarray, tool: np.ndarray) -> None:
         phase, steps = self.phase[row], self.steps_in_phase[row]
         over = apart(cube[:2], tool[:2])
-        if phase == 0 and over < 0.010 + 0.001 * steps and tool[2] < cube[2] + 0.08:
-            self.next_phase(row)
-        elif phase == 1 and over < 0.010 and tool[2] < 0.026:
-            self.next_phase(row)
-        elif phase == 2 and steps >= 8:
+        if (
+            (phase == 0 and over < 0.010 + 0.001 * steps and tool[2] < cube[2] + 0.08)
+            or (phase == 1 and over < 0.010 and tool[2] < 0.026)
+            or (phase == 2 and steps >= 8)
+        ):
             self.next_phase(row)
         elif (phase == 1 and steps > 20) or (phase == 3 and apart(cube, tool) > 0.035):
             self.phase[row] = self.steps_in_phase[row] = 0

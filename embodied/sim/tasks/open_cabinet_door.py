@@ -125,9 +125,9 @@ class _Swing(ScriptedExpert):
         aims = (around + 0.055 * up, around, handle + 0.002 * up + 0.05 * way)
         phase, steps = self.phase[row], self.steps_in_phase[row]
         lost = apart(tool[:2], handle[:2]) > 0.035 or tool[2] > handle[2] + 0.03
-        if phase == 0 and apart(tool, aims[0]) < 0.012 + 0.001 * steps:
-            self.next_phase(row)
-        elif phase == 1 and apart(tool, around) < 0.010:
+        if (phase == 0 and apart(tool, aims[0]) < 0.012 + 0.001 * steps) or (
+            phase == 1 and apart(tool, around) < 0.010
+        ):
             self.next_phase(row)
         elif (phase == 1 and steps > 15) or (phase == 2 and lost):
             self.phase[row] = self.steps_in_phase[row] = 0

@@ -50,9 +50,9 @@ class DrawerTask(TabletopTask):
     scene = "drawer"
     quantities = {
         **arm_quantities(),
-        Quantity("drawer.handle_position", (3,), "m", "world", "middle of the handle bar, moves with the drawer"): Frame(
-            "site", "drawer_handle"
-        ),
+        Quantity(
+            "drawer.handle_position", (3,), "m", "world", "middle of the handle bar, moves with the drawer"
+        ): Frame("site", "drawer_handle"),
         Quantity("drawer.opening", (), "m", "joint", "how far the drawer is pulled out"): JointPosition("drawer_slide"),
         Quantity(
             "drawer.opening_velocity", (), "m/s", "joint", "speed of the drawer, positive when opening"
@@ -143,9 +143,7 @@ class HandleExpert(ScriptedExpert):
         aims = (above, around, handle + np.array([self.push_m, 0.0, 0.002]))
         phase, steps = self.phase[row], self.steps_in_phase[row]
         lost = abs(tool[0] - handle[0]) > 0.032 or tool[2] > handle[2] + 0.03
-        if phase == 0 and apart(tool, above) < 0.012 + 0.001 * steps:
-            self.next_phase(row)
-        elif phase == 1 and apart(tool, around) < 0.010:
+        if (phase == 0 and apart(tool, above) < 0.012 + 0.001 * steps) or (phase == 1 and apart(tool, around) < 0.010):
             self.next_phase(row)
         elif (phase == 1 and steps > 15) or (phase == 2 and lost):
             self.phase[row] = self.steps_in_phase[row] = 0

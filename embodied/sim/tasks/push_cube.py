@@ -28,18 +28,13 @@ _FINGERS = np.array([0.0, 0.0, -0.012])  # from the grasp point to between the n
 
 
 def reward(world, action):
-    """Go behind the cube, slide it to the goal, let it rest there."""
-    to_goal = world.cube.to_goal[..., :2]
-    distance = np.linalg.norm(to_goal, axis=-1)
-    direction = to_goal / np.maximum(distance, 1e-6)[..., None]
-    behind = world.gripper.to_cube[..., :2] - 0.03 * direction
-    low = np.maximum(world.gripper.position[..., 2] - 0.03, 0.0)
-    gap = np.sqrt(np.sum(behind**2, axis=-1) + low**2)
-    arrived = distance < 0.03
+    """Bring the jaws down around the cube, move it to the goal."""
+    gap = np.linalg.norm(world.gripper.to_cube, axis=-1)
+    distance = np.linalg.norm(world.cube.to_goal[..., :2], axis=-1)
     return {
-        "behind": np.where(arrived, 1.0, 1.0 - np.tanh(8.0 * gap)),
-        "at_goal": 4.0 * (1.0 - np.tanh(8.0 * distance)),
-        "done": np.where(arrived, 2.0, 0.0),
+        "near": 1.0 - np.tanh(8.0 * gap),
+        "closer": 4.0 * (1.0 - np.tanh(8.0 * distance)),
+        "done": np.where(distance < 0.03, 2.0, 0.0),
         "effort": -0.01 * np.sum(action**2, axis=-1),
     }
 
@@ -48,9 +43,9 @@ def cube_quantities() -> dict[Quantity, Source]:
     """The quantities of all cube tasks, the arm's included."""
     return {
         **arm_quantities(),
-        Quantity("cube.position", (3,), "m", "world", "centre of the cube; z is 0.014 when it lies on the table"): FreeBody(
-            "cube_free", "position"
-        ),
+        Quantity(
+            "cube.position", (3,), "m", "world", "centre of the cube; z is 0.014 when it lies on the table"
+        ): FreeBody("cube_free", "position"),
         Quantity("cube.quaternion", (4,), "1", "world", "orientation of the cube, w x y z"): FreeBody(
             "cube_free", "quaternion"
         ),
@@ -129,8 +124,7 @@ class PushCube(CubeTask):
     """
 
     name = "push_cube"
-    arm_rad = (0.0, -1.03, 1.03, 1.56, UPRIGHT_ROLL)  # drawn back, low over the table
-    jaw_rad = 0.0
+    jaw_rad = 0.5
     quantities = {**cube_quantities(), **goal_quantities("where the cube shall rest, on the table (z = 0.014)")}
     observation = (
         *ARM_OBSERVATION,
@@ -201,11 +195,7 @@ class _Push(ScriptedExpert):
     def _advance(self, row: int, from_behind: float, height: float, aside: float, left: float) -> None:
         """Changes the phase; all lengths in metres."""
         phase = self.phase[row]
-        if phase == 0 and from_behind < 0.015:
-            self.next_phase(row)
-        elif phase == 1 and height < 0.03:
-            self.next_phase(row)
-        elif phase == 2 and left < 0.013:
+        if (phase == 0 and from_behind < 0.015) or (phase == 1 and height < 0.03) or (phase == 2 and left < 0.013):
             self.next_phase(row)
         elif (phase == 2 and aside > 0.02) or (phase == 3 and left > 0.022 and self.steps_in_phase[row] > 4):
             self.phase[row] = 0

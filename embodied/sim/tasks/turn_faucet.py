@@ -62,9 +62,9 @@ class TurnFaucet(TabletopTask):
         Quantity("faucet.handle_position", (3,), "m", "world", "upright handle at the end of the lever"): Frame(
             "site", "faucet_handle"
         ),
-        Quantity("faucet.axis_position", (3,), "m", "world", "point on the vertical axis that the lever turns about"): Frame(
-            "body", "faucet_lever"
-        ),
+        Quantity(
+            "faucet.axis_position", (3,), "m", "world", "point on the vertical axis that the lever turns about"
+        ): Frame("body", "faucet_lever"),
         Quantity(
             "faucet.handle_direction", (3,), "1", "world", "unit vector in which the handle moves when the angle grows"
         ): Computed(_handle_direction),
@@ -129,9 +129,9 @@ class _Turn(ScriptedExpert):
         beside = handle + outward - 0.040 * way
         phase, steps = self.phase[row], self.steps_in_phase[row]
         lost = float((handle + outward - tool) @ way) < -0.005 or apart(handle, tool) > 0.07
-        if phase == 0 and apart(tool[:2], beside[:2]) < 0.010 + 0.001 * steps:
-            self.next_phase(row)
-        elif phase == 1 and tool[2] < handle[2] + 0.008:
+        if (phase == 0 and apart(tool[:2], beside[:2]) < 0.010 + 0.001 * steps) or (
+            phase == 1 and tool[2] < handle[2] + 0.008
+        ):
             self.next_phase(row)
         elif phase == 2 and lost:
             self.phase[row] = self.steps_in_phase[row] = 0

@@ -97,7 +97,7 @@ def test_nothing_can_be_written(make):
         array.flags.writeable = True
     with pytest.raises(ValueError, match="cannot set WRITEABLE"):
         array.setflags(write=True)
-    with pytest.raises(ValueError, match="WRITEABLE|read-only"):
+    with pytest.raises(ValueError, match=r"WRITEABLE|read-only"):
         array.view().setflags(write=True)
     for path, value in kept.items():
         np.testing.assert_array_equal(table[path], value)

@@ -180,7 +180,7 @@ def test_it_moves_nothing_before_it_is_armed_inside_its_bounds():
     gate = Gate(envelope(), DT, tool_position=None, self_collides=None)
     with pytest.raises(ConfigError, match="not armed"):
         ask(gate, [0.0, 0.0])
-    with pytest.raises(ConfigError, match="'b' stands at 1.2000 rad, outside"):
+    with pytest.raises(ConfigError, match=r"'b' stands at 1.2000 rad, outside"):
         gate.arm([0.0, 1.2])
     with pytest.raises(ConfigError, match="2 finite numbers"):
         gate.arm([0.0, math.nan])

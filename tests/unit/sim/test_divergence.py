@@ -26,6 +26,11 @@ def made(name: str, n: int = 3, **more) -> BatchEnv:
     return env
 
 
+def stepped(engine: BatchEngine, control: np.ndarray, times: int) -> None:
+    for _ in range(times):
+        engine.step(control)
+
+
 @pytest.mark.parametrize("name", ["hopper", "ant", "reach"])
 @pytest.mark.parametrize("value", [np.nan, 1e9, -1e9, np.inf])
 def test_a_wild_value_anywhere_in_the_state_is_found(name, value):
@@ -78,8 +83,7 @@ def test_a_blow_up_inside_the_step_is_found(n_substeps, state):
     engine.states[1, column] = value
     control = np.zeros((2, 3))
     with pytest.raises(DivergenceError, match="environment 1"):
-        for _ in range(50):
-            engine.step(control)
+        stepped(engine, control, 50)
 
 
 @pytest.mark.parametrize("n_substeps", [1, 4])
@@ -98,8 +102,7 @@ def test_a_stiff_unlimited_motor_that_blows_up_is_found():
     )
     engine = BatchEngine(model, n_envs=2, n_substeps=1)
     with pytest.raises(DivergenceError, match="environment 0"):
-        for _ in range(5):
-            engine.step(np.array([[1e6], [0.0]]))
+        stepped(engine, np.array([[1e6], [0.0]]), 5)
 
 
 def test_actions_that_are_not_finite_are_refused_before_anything_moves():
