@@ -52,7 +52,7 @@ def prepare(request: Mapping[str, Any]) -> Context:
     warm = _vec_env(request)
     warm.env.engine.n_threads = 0
     warm.reward = BoundReward(_zero_reward, {}, by_row=False)
-    tiny = {**request["settings"]}
+    tiny = {**request["settings"], "learning_rate": 1e-4}
     tiny |= {"n_steps": 2, "batch_size": 2 * warm.num_envs, "n_epochs": 1} if request["algorithm"] == "ppo" else {}
     tiny |= {"learning_starts": 0, "buffer_size": 4 * warm.num_envs} if request["algorithm"] == "sac" else {}
     algorithm = make_algorithm(request["algorithm"], tiny, warm, 0)
@@ -69,10 +69,12 @@ def run(context: Context, channel: Any) -> None:
         _train(request, env, algorithm, folder, channel)
     except _Stopped:
         channel.send({"kind": "stopped", "step": algorithm.num_timesteps})
-    except (EmbodiedError, OSError, ValueError) as error:  # torch answers NaN in a network with a ValueError
-        if isinstance(error, ValueError) and _finite(algorithm):
+    except (EmbodiedError, OSError) as error:
+        _report_fault(error, env, algorithm, folder, channel)
+    except ValueError as error:
+        if "Expected parameter" not in str(error):  # torch's words for a distribution with NaN or infinity
             raise
-        _report_fault(_diverged() if isinstance(error, ValueError) else error, env, algorithm, folder, channel)
+        _report_fault(_diverged(), env, algorithm, folder, channel)
 
 
 def _train(

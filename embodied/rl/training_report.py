@@ -150,7 +150,7 @@ def _notes(program: RewardProgram, check: Check, pipeline: Pipeline) -> list[str
     came_by = program.provenance.get("came_by")
     if program.writer == "library":
         notes.append("This reward was retrieved from the library of hand-written programs; no language model wrote it.")
-    elif isinstance(came_by, Mapping) and came_by.get("via") == "replay":
+    elif isinstance(came_by, Mapping) and came_by.get("source") == "replay":
         notes.append("The language model's answer comes from a record made earlier; it is replayed verbatim.")
     if check.note:
         notes.append(f"The program runs row by row, which is slower: {check.note}")

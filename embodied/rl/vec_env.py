@@ -64,7 +64,7 @@ class RewardVecEnv(VecEnv):
         """Starts N episodes; returns standardised observations `(N, D)`."""
         self._returns[:] = 0.0
         self.statistics = EpisodeStatistics(self.num_envs)
-        return self._normalized(self.env.reset())
+        return self._normalized(self.env.reset(stagger=True))
 
     def step_async(self, actions: np.ndarray) -> None:
         """Keeps the actions `(N, A)` for `step_wait`."""

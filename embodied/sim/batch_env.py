@@ -113,11 +113,18 @@ class BatchEnv:
             raise ConfigError("call reset() first")
         return self._world
 
-    def reset(self) -> np.ndarray:
-        """Starts N new episodes; returns observations `(N, D)`."""
+    def reset(self, *, stagger: bool = False) -> np.ndarray:
+        """Starts N new episodes; returns observations `(N, D)`.
+
+        Args:
+            stagger: end these first episodes at random times, so that later ones do not all start together:
+                a learner's batches then hold all phases of an episode.
+        """
         everyone = np.arange(self.n_envs)
         self._elapsed[:] = 0
         self._begin(everyone)
+        if stagger:
+            self._elapsed[:] = self.rng.integers(0, self.task.episode_steps, self.n_envs)
         self._moment, self._before = self._read(), None
         self._world = self._world_of(self._moment)
         return self._observe(self._world)

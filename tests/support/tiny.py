@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import resource
@@ -75,12 +76,12 @@ def request(folder: Path, algorithm: str = "ppo", **changes: Any) -> dict[str, A
         "seed": 0,
         "n_envs": 8,
         "n_threads": 0,
-        "total_steps": 2048 if algorithm == "ppo" else 800,
+        "total_steps": 1024 if algorithm == "ppo" else 480,
         "normalize_observations": True,
         "normalize_rewards": True,
         "freeze_after": None if algorithm == "ppo" else 200,
         "checkpoint_every_steps": 128 if algorithm == "ppo" else 40,
-        "policy_every_steps": 512,
+        "policy_every_steps": 256,
         "progress_every_steps": 256,
         "trusted_packages": [],
         "program": task.expert_reward().to_json(),
@@ -203,6 +204,7 @@ def train_in_child(
     path = Path(told["folder"]) / "messages.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
+    _warm_up()
     context = multiprocessing.get_context("fork")
     child = context.Process(target=_train, args=(dict(told), path, stop_after, poison, max_file_bytes))
     child.start()
@@ -214,6 +216,12 @@ def train_in_child(
     else:
         assert child.exitcode == 0
     return list(read_jsonl(path))
+
+
+@functools.cache
+def _warm_up() -> None:
+    """Loads what torch loads at the first update, so that not every child pays for it."""
+    make_learner("ppo", make_env(4)).learn(64)
 
 
 def _train(told: dict[str, Any], path: Path, stop_after: int | None, poison: Any, max_file_bytes: int | None) -> None:

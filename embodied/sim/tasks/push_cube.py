@@ -28,13 +28,18 @@ _FINGERS = np.array([0.0, 0.0, -0.012])  # from the grasp point to between the n
 
 
 def reward(world, action):
-    """Bring the jaws down around the cube, move it to the goal."""
-    gap = np.linalg.norm(world.gripper.to_cube, axis=-1)
-    distance = np.linalg.norm(world.cube.to_goal[..., :2], axis=-1)
+    """Come behind the cube, slide it to the goal, let it rest there."""
+    to_goal = world.cube.to_goal[..., :2]
+    distance = np.linalg.norm(to_goal, axis=-1)
+    direction = to_goal / np.maximum(distance, 1e-6)[..., None]
+    aside = world.gripper.to_cube[..., :2] - 0.02 * direction
+    high = np.maximum(world.gripper.position[..., 2] - 0.025, 0.0)
+    gap = np.sqrt(np.sum(aside**2, axis=-1) + high**2)
+    arrived = distance < 0.03
     return {
-        "near": 1.0 - np.tanh(8.0 * gap),
+        "behind": np.where(arrived, 1.0, 1.0 - np.tanh(8.0 * gap)),
         "closer": 4.0 * (1.0 - np.tanh(8.0 * distance)),
-        "done": np.where(distance < 0.03, 2.0, 0.0),
+        "done": np.where(arrived, 2.0, 0.0),
         "effort": -0.01 * np.sum(action**2, axis=-1),
     }
 
@@ -119,12 +124,14 @@ class PushCube(CubeTask):
         instruction: what the robot shall do.
         tolerance_m: radius around the goal within which the cube's centre must rest [m].
         goal_distance_m: nearest and furthest goal from the cube [m].
-        goal_cone_rad: half angle of the directions of the goals about straight ahead [rad].
+        goal_cone_rad: half angle of the cone of goals about straight away from the arm [rad].
         **rest: see `CubeTask`.
     """
 
     name = "push_cube"
-    jaw_rad = 0.5
+    # Drawn back, low over the table, the nearly shut jaws side by side across the way ahead.
+    arm_rad = (0.0, -1.03, 1.03, 1.56, UPRIGHT_ROLL + 1.5708)
+    jaw_rad = 0.0
     quantities = {**cube_quantities(), **goal_quantities("where the cube shall rest, on the table (z = 0.014)")}
     observation = (
         *ARM_OBSERVATION,
@@ -140,9 +147,9 @@ class PushCube(CubeTask):
         self,
         *,
         instruction: str,
-        tolerance_m: float = 0.03,
+        tolerance_m: float = 0.04,
         goal_distance_m: tuple[float, float] = (0.08, 0.14),
-        goal_cone_rad: float = 0.7,
+        goal_cone_rad: float = 0.6,
         **rest,
     ) -> None:
         super().__init__(instruction=instruction, **rest)
@@ -153,7 +160,8 @@ class PushCube(CubeTask):
         """The cube in its area; the goal in a cone in front of it."""
         states, cube = self.place_cube(rng, n)
         distance = rng.uniform(*self.goal_distance_m, n)
-        angle = rng.uniform(-self.goal_cone_rad, self.goal_cone_rad, n)
+        away = np.arctan2(cube[:, 1], cube[:, 0] - SHOULDER_X)
+        angle = away + rng.uniform(-self.goal_cone_rad, self.goal_cone_rad, n)
         offset = np.stack([np.cos(angle), np.sin(angle), np.zeros(n)], axis=-1)
         return Start(states, {"goal.position": cube + distance[:, None] * offset})
 

@@ -113,7 +113,7 @@ def test_a_full_disk_in_the_worker_is_a_full_disk_here(job):
 
 def test_a_worker_that_dies_is_reported_with_how(trainer, job):
     end = End("signal", "ended by SIGKILL", signal="SIGKILL", stderr="last words")
-    with pytest.raises(SandboxError, match=r"(?s)worker of training 'written' ended early: ended by SIGKILL.*last words"):
+    with pytest.raises(SandboxError, match=r"(?s)training 'written' ended early: ended by SIGKILL.*last words"):
         trainer._conclude(job, end)
 
 

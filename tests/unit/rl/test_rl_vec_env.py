@@ -181,7 +181,8 @@ def test_a_bad_reward_names_environment_and_time(body, why):
 
 
 def test_a_fault_of_the_batch_alone_names_no_environment():
-    env = make_env(4, reward=bound("def reward(world, action):\n    return {'a': np.zeros(5) if len(action) > 1 else 0.0}"))
+    source = "def reward(world, action):\n    return {'a': np.zeros(5) if len(action) > 1 else 0.0}\n"
+    env = make_env(4, reward=bound(source))
     with pytest.raises(RewardCodeError, match="must have the batch's shape") as caught:
         play(env, 1)
     assert "in environment" not in str(caught.value)
