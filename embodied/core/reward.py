@@ -10,7 +10,6 @@ caller vouches for a person's review.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -24,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from embodied.core.errors import RewardCodeError, TrustError
-from embodied.core.quantities import Schema
 from embodied.core.trust import lock_report
 from embodied.core.world import World
 
@@ -155,14 +153,19 @@ class BoundReward:
         unknown = set(self.weights) - set(terms)
         if unknown:
             raise RewardCodeError(f"WEIGHTS names terms that are not returned: {', '.join(sorted(unknown))}")
-        weighted = {name: self.weights.get(name, 1.0) * value for name, value in terms.items()}
-        total = np.sum(list(weighted.values()), axis=0)
+        weighted = {
+            name: self.weights[name] * value if name in self.weights else value for name, value in terms.items()
+        }
+        total = np.zeros(batch)
+        for value in weighted.values():
+            total += value
         return total, weighted
 
     def _rows(self, world: World, action: np.ndarray, batch: tuple[int, ...]) -> dict[str, np.ndarray]:
-        if len(batch) > 1:
+        if len(batch) != 1:
             raise RewardCodeError(f"row by row evaluation takes one batch axis, got {batch}")
-        rows = [self._call(world.rows(i), action[i], ()) for i in range(batch[0])]
+        (count,) = batch
+        rows = [self._call(world.rows(i), action[i], ()) for i in range(count)]
         for i, row in enumerate(rows):
             if row.keys() != rows[0].keys():
                 raise RewardCodeError(f"row {i} returns terms {sorted(row)}, row 0 returned {sorted(rows[0])}")
@@ -200,6 +203,9 @@ def _check_term(name: Any, value: Any, batch: tuple[int, ...]) -> np.ndarray:
         raise RewardCodeError(f"term names must be identifiers, got {type(name).__name__} {str(name)[:40]!r}")
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number | np.ndarray):
         raise RewardCodeError(f"term '{name}' is a {type(value).__name__}; it must be a float or a float array")
+    if type(value) is np.ndarray and value.dtype == np.float64 and value.shape == batch and value.size:
+        if value.min() >= -MAX_ABS and value.max() <= MAX_ABS:  # NaN fails both, and is explained below
+            return value
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "iuf" or array.dtype == np.longdouble:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from embodied.core.quantities import Quantity
 from embodied.core.world import World
 from embodied.sim.gymnasium_task import GymnasiumTask, free_quantities
+from embodied.sim.reads import CenterOfMass
 
 _JOINTS = (
     "abdomen_z",
@@ -17,8 +19,8 @@ _JOINTS = (
 
 
 def reward(world, action):
-    """Humanoid-v5's reward without its contact cost; speed of the torso instead of the centre of mass."""
-    speed = (world.torso.position[..., 0] - world.previous.torso.position[..., 0]) / 0.015
+    """Humanoid-v5's reward without its contact cost: speed of the centre of mass, 5 for staying healthy, effort."""
+    speed = (world.body.center_of_mass[..., 0] - world.previous.body.center_of_mass[..., 0]) / 0.015
     healthy = (world.torso.position[..., 2] > 1.0) & (world.torso.position[..., 2] < 2.0)
     return {
         "forward": 1.25 * speed,
@@ -31,7 +33,10 @@ class Humanoid(GymnasiumTask):
     """Run forward without falling."""
 
     name, xml, frame_skip, normal_velocity_noise = "humanoid", "humanoid.xml", 5, False
-    quantities = free_quantities(_JOINTS)
+    quantities = {
+        **free_quantities(_JOINTS),
+        Quantity("body.center_of_mass", (3,), "m", "world", "centre of mass of the whole body"): CenterOfMass("torso"),
+    }
     observation = ("coordinates", "velocities")
 
     def terminated(self, world: World) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from embodied.core.quantities import Quantity
 from embodied.core.world import World
-from embodied.sim.reads import FreeBody, Parameter, Source
+from embodied.sim.reads import Computed, FreeBody, Parameter, Source
 from embodied.sim.tabletop import (
     ARM_OBSERVATION,
     SHOULDER_X,
@@ -29,12 +29,8 @@ _FINGERS = np.array([0.0, 0.0, -0.012])  # from the grasp point to between the n
 
 def reward(world, action):
     """Come behind the cube, slide it to the goal, let it rest there."""
-    to_goal = world.cube.to_goal[..., :2]
-    distance = np.linalg.norm(to_goal, axis=-1)
-    direction = to_goal / np.maximum(distance, 1e-6)[..., None]
-    aside = world.gripper.to_cube[..., :2] - 0.02 * direction
-    high = np.maximum(world.gripper.position[..., 2] - 0.025, 0.0)
-    gap = np.sqrt(np.sum(aside**2, axis=-1) + high**2)
+    gap = np.linalg.norm(world.gripper.to_push_position, axis=-1)
+    distance = np.linalg.norm(world.cube.to_goal[..., :2], axis=-1)
     arrived = distance < 0.03
     return {
         "behind": np.where(arrived, 1.0, 1.0 - np.tanh(8.0 * gap)),
@@ -117,6 +113,13 @@ class CubeTask(TabletopTask):
         return states, place
 
 
+def _push_position(v: Mapping[str, np.ndarray]) -> np.ndarray:
+    """2 cm behind the cube's centre as seen from the goal, 25 mm above the table."""
+    way = v["cube.to_goal"][:, :2]
+    way = way / np.maximum(np.linalg.norm(way, axis=-1, keepdims=True), 1e-6)
+    return np.column_stack([v["cube.position"][:, :2] - 0.02 * way, np.full(len(way), 0.025)])
+
+
 class PushCube(CubeTask):
     """The cube shall come to rest in a goal circle on the table.
 
@@ -132,13 +135,23 @@ class PushCube(CubeTask):
     # Drawn back, low over the table, the nearly shut jaws side by side across the way ahead.
     arm_rad = (0.0, -1.03, 1.03, 1.56, UPRIGHT_ROLL + 1.5708)
     jaw_rad = 0.0
-    quantities = {**cube_quantities(), **goal_quantities("where the cube shall rest, on the table (z = 0.014)")}
+    quantities = {
+        **cube_quantities(),
+        **goal_quantities("where the cube shall rest, on the table (z = 0.014)"),
+        Quantity(
+            "cube.push_position", (3,), "m", "world", "where a gripper stands that pushes the cube straight to the goal"
+        ): Computed(_push_position),
+        Quantity(
+            "gripper.to_push_position", (3,), "m", "world", "push position of the cube minus gripper position"
+        ): relative("cube.push_position", "gripper.position"),
+    }
     observation = (
         *ARM_OBSERVATION,
         "cube.position",
         "cube.quaternion",
         "cube.velocity",
         "gripper.to_cube",
+        "gripper.to_push_position",
         "goal.position",
         "cube.to_goal",
     )

@@ -16,7 +16,7 @@ from embodied.rl.pipeline import make_task, shipped_library
 @pytest.fixture(scope="module")
 def tools():
     entries = shipped_library()
-    return WriterTools(chat=lambda: None, check=lambda p: Check("accepted", evaluation="by_row"), library=lambda: entries)
+    return WriterTools(lambda: None, lambda program: Check("accepted", evaluation="by_row"), lambda: entries)
 
 
 def asked(task, sentence):

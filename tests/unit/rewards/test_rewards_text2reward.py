@@ -25,7 +25,9 @@ UNKNOWN = '''def reward(world, action):
 '''
 IMPORTS = "import os\n" + GOOD
 LIBRARY = [
-    LibraryEntry("Lift the cube.", RewardProgram("def reward(world, action):\n    return {'own': 1}\n", "expert", "toy")),
+    LibraryEntry(
+        "Lift the cube.", RewardProgram("def reward(world, action):\n    return {'own': 1}\n", "expert", "toy")
+    ),
     LibraryEntry(
         "Pick up the block and hold it.",
         RewardProgram("def reward(world, action):\n    return {'block': 1}\n", "expert", "pick"),
@@ -64,9 +66,9 @@ def prompts():
 
 
 FROZEN = {
-    "zero_shot": "ZERO",
-    "few_shot": "FEW",
-    "feedback": "FEEDBACK",
+    "zero_shot": "7f32cfaa680056d156b3bb4591c5f6227a236398f38cd98b362af3437c2a5221",
+    "few_shot": "d9f208fe01e4b9b08bc9837dd526d968a691884cc263e12ab67ad071473beb58",
+    "feedback": "e741782ee7893cd7e4dddc22f2a3ed549d1b172e0ca5e7c77f7c24cfa8d93d4c",
 }
 
 
@@ -134,7 +136,7 @@ def test_a_fault_goes_back_with_its_line_and_is_mended():
     assert second[2].content == fenced(UNKNOWN)
     assert "line 3" in second[3].content
     assert "force" in second[3].content
-    assert "gripper.position" in second[3].content, "the repair names what exists"
+    assert "Known: position" in second[3].content, "the repair names what exists"
     assert "line 1" in third[-1].content
     assert third[: len(second)] == second, "the conversation goes on"
 
