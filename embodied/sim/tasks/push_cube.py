@@ -31,7 +31,7 @@ def reward(world, action):
     """Come behind the cube, slide it to the goal, let it rest there."""
     gap = np.linalg.norm(world.gripper.to_push_position, axis=-1)
     distance = np.linalg.norm(world.cube.to_goal[..., :2], axis=-1)
-    arrived = distance < 0.03
+    arrived = distance < world.goal.radius - 0.01
     return {
         "behind": np.where(arrived, 1.0, 1.0 - np.tanh(8.0 * gap)),
         "closer": 4.0 * (1.0 - np.tanh(8.0 * distance)),
@@ -44,9 +44,9 @@ def cube_quantities() -> dict[Quantity, Source]:
     """The quantities of all cube tasks, the arm's included."""
     return {
         **arm_quantities(),
-        Quantity(
-            "cube.position", (3,), "m", "world", "centre of the cube; z is 0.014 when it lies on the table"
-        ): FreeBody("cube_free", "position"),
+        Quantity("cube.position", (3,), "m", "world", "centre of the cube; z is 0.014 on the table"): FreeBody(
+            "cube_free", "position"
+        ),
         Quantity("cube.quaternion", (4,), "1", "world", "orientation of the cube, w x y z"): FreeBody(
             "cube_free", "quaternion"
         ),
@@ -64,6 +64,9 @@ def goal_quantities(meaning: str) -> dict[Quantity, Source]:
     """The goal of a cube; `meaning` describes it."""
     return {
         Quantity("goal.position", (3,), "m", "world", meaning): Parameter("goal.position"),
+        Quantity("goal.radius", (), "m", "-", "the cube counts as there when its centre is this close"): Parameter(
+            "goal.radius"
+        ),
         Quantity("cube.to_goal", (3,), "m", "world", "goal position minus cube position"): relative(
             "goal.position", "cube.position"
         ),
@@ -139,7 +142,7 @@ class PushCube(CubeTask):
         **cube_quantities(),
         **goal_quantities("where the cube shall rest, on the table (z = 0.014)"),
         Quantity(
-            "cube.push_position", (3,), "m", "world", "where a gripper stands that pushes the cube straight to the goal"
+            "cube.push_position", (3,), "m", "world", "2 cm behind the cube as seen from the goal: push from here"
         ): Computed(_push_position),
         Quantity(
             "gripper.to_push_position", (3,), "m", "world", "push position of the cube minus gripper position"
@@ -162,7 +165,7 @@ class PushCube(CubeTask):
         instruction: str,
         tolerance_m: float = 0.04,
         goal_distance_m: tuple[float, float] = (0.08, 0.14),
-        goal_cone_rad: float = 0.6,
+        goal_cone_rad: float = 0.5,
         **rest,
     ) -> None:
         super().__init__(instruction=instruction, **rest)
@@ -176,7 +179,8 @@ class PushCube(CubeTask):
         away = np.arctan2(cube[:, 1], cube[:, 0] - SHOULDER_X)
         angle = away + rng.uniform(-self.goal_cone_rad, self.goal_cone_rad, n)
         offset = np.stack([np.cos(angle), np.sin(angle), np.zeros(n)], axis=-1)
-        return Start(states, {"goal.position": cube + distance[:, None] * offset})
+        goal = cube + distance[:, None] * offset
+        return Start(states, {"goal.position": goal, "goal.radius": np.full(n, self.tolerance_m)})
 
     def success(self, world: World) -> np.ndarray:
         """The cube's centre is inside the circle, on the table and slower than 5 cm/s."""

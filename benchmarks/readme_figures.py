@@ -1,0 +1,96 @@
+"""Writes the figures of README and docs from `benchmarks/results/*.json`.
+
+    python benchmarks/readme_figures.py [--check]
+
+`--check` changes nothing and fails if a page is not what the results say.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from embodied.core.files import read_json
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def tabletop() -> str:
+    """One row a task: success with the written and the expert reward."""
+    path = RESULTS / "tabletop.json"
+    if not path.is_file():
+        return ""
+    data = read_json(path)
+    lines = [
+        "| task | written reward | by seed | expert reward | steps | screen AUC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in data["metrics"]:
+        low, high = row["interval"]
+        seeds = ", ".join(f"{s:.0%}" if isinstance(s, float | int) else "failed" for s in row["by_seed"])
+        peer = "-" if row["peer"] is None else f"{row['peer']:.0%}"
+        auc = "-" if row["screen_auc"] is None else f"{row['screen_auc']:.2f}"
+        steps = "-" if row["steps"] is None else f"{row['steps']:,}"
+        name = row["name"].removesuffix(" success")
+        lines.append(f"| {name} | **{row['ours']:.0%}** [{low:.0%}, {high:.0%}] | {seeds} | {peer} | {steps} | {auc} |")
+    lines.append("")
+    lines.append(f"50 fresh episodes a seed, seeds {data['seeds']}; {_machine(data)}.")
+    return "\n".join(lines)
+
+
+def figures() -> str:
+    """The README's short table, from whatever results there are."""
+    lines = []
+    if (RESULTS / "tabletop.json").is_file():
+        data = read_json(RESULTS / "tabletop.json")
+        lines.append("Success of a policy trained with the reward that a language model wrote (zero-shot, 3 seeds x 50 episodes):")
+        lines += ["", "| " + " | ".join(r["name"].removesuffix(" success") for r in data["metrics"]) + " |"]
+        lines.append("|" + "---|" * len(data["metrics"]))
+        lines.append("| " + " | ".join(f"{r['ours']:.0%}" for r in data["metrics"]) + " |")
+        lines.append("")
+    for name in ("sim_throughput", "sandbox_cost"):
+        if (RESULTS / f"{name}.json").is_file():
+            lines += _plain(name)
+    return "\n".join(lines)
+
+
+def _plain(name: str) -> list[str]:
+    data = read_json(RESULTS / f"{name}.json")
+    lines = [f"`benchmarks/{name}.py` ({_machine(data)}):", "", "| what | ours | against | ratio | target |", "|---|---|---|---|---|"]
+    for row in data["metrics"]:
+        ours, ratio = _number(row["ours"]), _number(row["ratio"])
+        lines.append(f"| {row['name']} | {ours} | {row['peer_name']} | {ratio} | {_number(row['target'])} |")
+    return [*lines, ""]
+
+
+def _number(value: object) -> str:
+    return "-" if value is None else f"{value:,.4g}" if isinstance(value, float | int) else str(value)
+
+
+def _machine(data: dict) -> str:
+    machine = data.get("machine", {})
+    cpu = re.sub(r"\s+", " ", str(machine.get("cpu", "?"))).replace("(R)", "")
+    return f"{machine.get('cores', '?')} cores of {cpu}, {str(data.get('date', ''))[:10]}"
+
+
+def main() -> None:
+    """Rewrites the marked parts of the pages."""
+    check, stale = "--check" in sys.argv[1:], []
+    for page, marker, text in (("README.md", "figures", figures()), ("docs/text2reward.md", "tabletop", tabletop())):
+        path = ROOT / page
+        old = path.read_text(encoding="utf-8")
+        new = re.sub(
+            rf"(<!-- {marker}: [^>]*-->\n).*?(<!-- /{marker} -->)", lambda m, t=text: f"{m[1]}{t}\n{m[2]}", old, flags=re.S
+        )
+        if new != old:
+            stale.append(page)
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    if check and stale:
+        sys.exit(f"stale figures in {', '.join(stale)}: run python benchmarks/readme_figures.py")
+
+
+if __name__ == "__main__":
+    main()
