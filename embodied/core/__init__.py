@@ -1,1 +1,1 @@
-
+"""The contracts that everything shares: numpy and the standard library only."""

@@ -1,1 +1,1 @@
-
+"""From language to reward programs: writers, checks, the screen, the library."""

@@ -1,1 +1,1 @@
-
+"""Reinforcement learning on the batch engine, under the lock; the trusted evaluator; reports."""

@@ -1,1 +1,1 @@
-
+"""MuJoCo tasks, the batch engine, exact world reads, randomisation, rendering."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import llm_server as servers
 import pytest
 from scripted import fenced
-from tiny import ROOT, WORDS, events, one_line_error, only_run, run, until
+from tiny import ROOT, WORDS, events, one_line_error, only_run, opengl_works, run, until
 
 from embodied.commands.main import main
 from embodied.core.files import read_json
@@ -17,7 +17,6 @@ from embodied.core.runs import find_runs
 from embodied.llm.record import read_calls
 from embodied.llm.replay import shipped_records
 from embodied.rl.policy import MLPPolicy
-from embodied.sim.render import opengl_works
 
 STEPS = "trainer.total_steps=1024"
 GOOD = '''def reward(world, action):
@@ -263,4 +262,4 @@ def test_recorded_answers_give_an_accepted_program(task):
     checker = Checker(made.schema, record_rollouts(made, seed=ROLLOUT_SEED))
     (program,) = Text2Reward(WriterTools(ReplayChat, checker, shipped_library)).propose(made.description())
     assert checker(program).verdict == "accepted"
-    assert program.provenance["came_by"].get("via") == "replay"
+    assert program.provenance["came_by"]["source"] == "replay"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from embodied.core.errors import RenderingError
 from embodied.core.files import append_jsonl, read_jsonl
 from embodied.core.reward import BoundReward, RewardProgram
 from embodied.core.runs import RunFolder, find_runs
@@ -24,6 +25,7 @@ from embodied.rl.pipeline import make_task
 from embodied.rl.vec_env import RewardVecEnv
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.randomization import Randomization
+from embodied.sim.render import Renderer
 
 ROOT = Path(__file__).resolve().parents[2]
 PPO = {"n_steps": 16, "batch_size": 64, "n_epochs": 2, "gamma": 0.97, "learning_rate": 1e-3, "net_arch": [8]}
@@ -239,3 +241,13 @@ def _train(told: dict[str, Any], path: Path, stop_after: int | None, poison: Any
 def of_kind(messages: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     """The messages of one kind."""
     return [message for message in messages if message["kind"] == kind]
+
+
+@functools.cache
+def opengl_works() -> bool:
+    """Whether pictures can be drawn on this machine."""
+    try:
+        with Renderer(make_task("reach"), width=16, height=16):
+            return True
+    except RenderingError:
+        return False

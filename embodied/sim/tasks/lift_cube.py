@@ -29,9 +29,9 @@ def reward(world, action):
 def height_quantity() -> dict:
     """How high the cube is."""
     return {
-        Quantity("cube.height", (), "m", "-", "how far the cube is raised; 0 when it lies"): Computed(
-            lambda v: v["cube.position"][:, 2] - CUBE_HALF_M
-        )
+        Quantity(
+            "cube.height", (), "m", "-", "gap between the table and the cube's lowest side; 0 when it lies"
+        ): Computed(lambda v: v["cube.position"][:, 2] - CUBE_HALF_M)
     }
 
 

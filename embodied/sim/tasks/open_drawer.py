@@ -50,9 +50,9 @@ class DrawerTask(TabletopTask):
     scene = "drawer"
     quantities = {
         **arm_quantities(),
-        Quantity("drawer.handle_position", (3,), "m", "world", "middle of the handle bar"): Frame(
-            "site", "drawer_handle"
-        ),
+        Quantity(
+            "drawer.handle_position", (3,), "m", "world", "middle of the handle bar, moves with the drawer"
+        ): Frame("site", "drawer_handle"),
         Quantity("drawer.opening", (), "m", "joint", "how far the drawer is pulled out"): JointPosition("drawer_slide"),
         Quantity(
             "drawer.opening_velocity", (), "m/s", "joint", "speed of the drawer, positive when opening"

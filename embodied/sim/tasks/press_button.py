@@ -49,9 +49,9 @@ class PressButton(TabletopTask):
     name, scene = "press_button", "button"
     quantities = {
         **arm_quantities(),
-        Quantity("button.top_position", (3,), "m", "world", "middle of the cap; sinks when pressed"): Frame(
-            "site", "button_top"
-        ),
+        Quantity(
+            "button.top_position", (3,), "m", "world", "middle of the cap's upper face; sinks when pressed"
+        ): Frame("site", "button_top"),
         Quantity("button.travel", (), "m", "-", "how far the cap can be pressed"): constant(_TRAVEL_M),
         Quantity("button.pressed_depth", (), "m", "joint", "how far the cap is pressed down"): JointPosition(
             "button_slide"

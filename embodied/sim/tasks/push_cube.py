@@ -44,9 +44,9 @@ def cube_quantities() -> dict[Quantity, Source]:
     """The quantities of all cube tasks, the arm's included."""
     return {
         **arm_quantities(),
-        Quantity("cube.position", (3,), "m", "world", "centre of the cube; z is 0.014 on the table"): FreeBody(
-            "cube_free", "position"
-        ),
+        Quantity(
+            "cube.position", (3,), "m", "world", "centre of the cube; z is 0.014 when it lies on the table"
+        ): FreeBody("cube_free", "position"),
         Quantity("cube.quaternion", (4,), "1", "world", "orientation of the cube, w x y z"): FreeBody(
             "cube_free", "quaternion"
         ),

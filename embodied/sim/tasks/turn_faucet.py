@@ -62,9 +62,9 @@ class TurnFaucet(TabletopTask):
         Quantity("faucet.handle_position", (3,), "m", "world", "upright handle at the end of the lever"): Frame(
             "site", "faucet_handle"
         ),
-        Quantity("faucet.axis_position", (3,), "m", "world", "point on the lever's vertical axis"): Frame(
-            "body", "faucet_lever"
-        ),
+        Quantity(
+            "faucet.axis_position", (3,), "m", "world", "point on the vertical axis that the lever turns about"
+        ): Frame("body", "faucet_lever"),
         Quantity(
             "faucet.handle_direction", (3,), "1", "world", "unit vector in which the handle moves when the angle grows"
         ): Computed(_handle_direction),

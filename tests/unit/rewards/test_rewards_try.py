@@ -169,7 +169,7 @@ def test_names_that_change_from_state_to_state(rollouts, bind_here):
 
 def test_too_slow(rollouts, bind_here):
     body = "return {'a': world.time * 0.0 + sum([i for i in range(200000)]) * 0.0}"
-    with pytest.raises(TooSlow, match=r"too slow: \d+ us per state; the limit is 1000"):
+    with pytest.raises(TooSlow, match=r"too slow: \d+ us per state; the limit is"):
         tried(body, rollouts)
 
 
@@ -253,7 +253,7 @@ def test_the_expert_reward_has_no_warning(rollouts, bind_here):
 @pytest.mark.parametrize(
     ("source", "verdict", "line", "message"),
     [
-        ("import os\n", "rejected_static", 1, "os"),
+        ("import os\n" + TASK.expert_reward().source, "rejected_static", 1, "os"),
         ("def reward(world, action):\n    return {'a': world.gripper.mass}\n", "rejected_static", 2, "mass"),
         ("def reward(world, action):\n    k = [1.0]\n    return {'a': k[int(world.time * 100 + 2)]}\n",
          "error_reported", 3, "IndexError"),
@@ -265,7 +265,7 @@ def test_the_expert_reward_has_no_warning(rollouts, bind_here):
          "error_reported", None, "WEIGHTS"),
         ("def reward(world, action):\n    return {'a': 0.0 * sum([i for i in range(400) for j in range(400)])}\n",
          "contained_runtime", None, "too slow"),
-        ("N = range(9999)\ndef reward(world, action):\n    return {'a': 0.0 * sum([1 for i in N for j in N for k in N])}\n",
+        ("N = range(9999)\ndef reward(world, action):\n    return {'a': sum([1 for i in N for j in N for k in N])}\n",
          "contained_runtime", None, "stopped"),
         (TASK.expert_reward().source, "accepted", None, ""),
     ],
