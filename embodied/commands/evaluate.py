@@ -9,7 +9,7 @@ HELP = """embodied evaluate run=<run folder> [key=value ...]
 
 Plays fresh episodes with a run's policy and prints the success rate with its 95% interval. No reward code is loaded.
 
-  episodes=100  seed=0  randomization=<name>  task_changes={tolerance_m: 0.01}
+  episodes=100  seed=0  randomization=<name>  '+task_changes={tolerance_m: 0.01}'
 
 examples:
   embodied evaluate run=runs/2026-01-31/12-00-00-Reach-1a2b episodes=200
@@ -38,7 +38,7 @@ def execute(composed) -> int:
     config = composed.config
     folder = RunFolder.open(Path(config["run"]))
     trained = load_run_config(folder.path)
-    task = make_task({**trained["task"], **config["task_changes"]}, composed.trusted_packages)
+    task = make_task({**trained["task"], **(config["task_changes"] or {})}, composed.trusted_packages)
     policy = MLPPolicy.load(folder / "policy")
     randomization = build(config["randomization"]) if config["randomization"] else None
     found = evaluate(

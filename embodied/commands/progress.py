@@ -39,7 +39,7 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         """One line above the table."""
-        (self._live.console if self._live else self.console).print(text)
+        (self._live.console if self._live else self.console).print(text, soft_wrap=True)
         sys.stdout.flush()
 
     def __call__(self, job: str, row: Mapping[str, Any]) -> None:

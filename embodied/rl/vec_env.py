@@ -33,6 +33,7 @@ class RewardVecEnv(VecEnv):
         normalize_observations: standardise observations.
         normalize_rewards: divide rewards by the running standard deviation of the discounted return.
         freeze_after: environment steps after which the statistics stop moving; None for never.
+        stagger_starts: let the first episodes end at random times, so that batches hold all phases of an episode.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class RewardVecEnv(VecEnv):
         normalize_observations: bool = True,
         normalize_rewards: bool = True,
         freeze_after: int | None = None,
+        stagger_starts: bool = True,
     ) -> None:
         task = env.task
         observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (task.observation_size,), np.float32)
@@ -51,7 +53,7 @@ class RewardVecEnv(VecEnv):
         self.env, self.reward, self.gamma = env, reward, gamma
         super().__init__(env.n_envs, observation_space, action_space)
         self.normalize_observations, self.normalize_rewards = normalize_observations, normalize_rewards
-        self.freeze_after = freeze_after
+        self.freeze_after, self.stagger_starts = freeze_after, stagger_starts
         self.observation_moments = RunningMoments((task.observation_size,))
         self.return_moments = RunningMoments(())
         self._returns = np.zeros(env.n_envs)
@@ -64,7 +66,7 @@ class RewardVecEnv(VecEnv):
         """Starts N episodes; returns standardised observations `(N, D)`."""
         self._returns[:] = 0.0
         self.statistics = EpisodeStatistics(self.num_envs)
-        return self._normalized(self.env.reset(stagger=True))
+        return self._normalized(self.env.reset(stagger=self.stagger_starts))
 
     def step_async(self, actions: np.ndarray) -> None:
         """Keeps the actions `(N, A)` for `step_wait`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import warnings
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -25,15 +27,7 @@ def show(task: Task, actor: Actor, *, seed: int, episodes: int) -> None:
         env.engine.edit(0, "body_mass", slice(None), task.model.body_mass)  # gives the row a model of its own
         model = env.engine.model_of(0)
         data = mujoco.MjData(model)
-        try:
-            from mujoco import viewer
-
-            window = viewer.launch_passive(model, data)
-        except Exception as error:
-            raise RenderingError(
-                f"no window can be opened here ({error}). Write a film instead: window=false"
-            ) from None
-        with window:
+        with _viewer(model, data) as window:
             deadline = time.monotonic()
             for _ in range(episodes * task.episode_steps):
                 if not window.is_running():
@@ -47,3 +41,21 @@ def show(task: Task, actor: Actor, *, seed: int, episodes: int) -> None:
                 time.sleep(max(0.0, deadline - time.monotonic()))
     finally:
         env.close()
+
+
+def _viewer(model: mujoco.MjModel, data: mujoco.MjData) -> Any:
+    """The opened window. Whether there is a display is asked first: the viewer's own thread only dies without one."""
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            import glfw
+
+            if not glfw.init():
+                raise RuntimeError(str(found[-1].message) if found else "no display")
+        from mujoco import viewer
+
+        return viewer.launch_passive(model, data)
+    except Exception as error:
+        raise RenderingError(
+            f"no window can be opened here ({error}). Write a film instead: window=false"
+        ) from None

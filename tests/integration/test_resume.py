@@ -10,13 +10,23 @@ import time
 import psutil
 import pytest
 from tiny import (
-    WORDS, events, of_kind, one_line_error, only_run, request, run, start, train_in_child, until, weights_sha256,
+    WORDS,
+    events,
+    of_kind,
+    one_line_error,
+    only_run,
+    request,
+    run,
+    start,
+    train_in_child,
+    until,
+    weights_sha256,
 )  # fmt: skip
 
-from embodied.core.files import read_json
+from embodied.commands.main import main
 from embodied.rl.snapshot import newest_snapshot
 
-STEPS = "trainer.total_steps=6000"
+STEPS = "trainer.total_steps=4000"
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +107,7 @@ def test_interrupted_by_the_keyboard(running, expected, tmp_path):
     assert_resumes_to(expected, tmp_path)
 
 
-def test_interrupted_twice_ends_at_once(running, tmp_path):
+def test_interrupted_twice_ends_at_once_and_what_may_change(running, tmp_path, capsys):
     process, worker = running
     psutil.Process(worker.pid).suspend()  # it cannot answer the first request
     os.killpg(process.pid, signal.SIGINT)
@@ -108,20 +118,12 @@ def test_interrupted_twice_ends_at_once(running, tmp_path):
     _, err = process.communicate(timeout=15)
     assert process.returncode == 130, err
     assert gone(worker)
-    assert newest_snapshot(only_run(tmp_path) / "checkpoints/written/snapshots") is not None
-
-
-def test_what_may_change_while_resuming(running, tmp_path):
-    process, _ = running
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
     path = only_run(tmp_path).path
+    assert newest_snapshot(path / "checkpoints/written/snapshots") is not None
     for word in ("seed=3", "trainer.total_steps=7000", "task=ant"):
-        refused = run("train", f"resume={path}", word)
-        assert refused.returncode == 2
-        assert "a resumed run keeps its" in one_line_error(refused.stderr)
-    done = run("train", f"resume={path}", "evaluation.episodes=6", "checkpoint_every_steps=100000")
-    assert done.returncode == 0, done.stderr
+        assert main(["train", f"resume={path}", word]) == 2
+        assert "a resumed run keeps its" in one_line_error(capsys.readouterr().err)
+    assert main(["train", f"resume={path}", "evaluation.episodes=6", "checkpoint_every_steps=100000"]) == 0
     assert only_run(tmp_path).result["success"]["episodes"] == 6
 
 
@@ -142,15 +144,3 @@ def test_killed_at_random_moments(algorithm, tmp_path):
     assert done == [whole]
     assert kills >= 2
     assert resumed == sorted(resumed), "a round went on from before where an earlier one began"
-
-
-def test_a_run_that_was_killed_before_its_first_snapshot(tmp_path, expected):
-    process = start("train", *WORDS, STEPS, f"runs_dir={tmp_path}", "checkpoint_every_steps=100000")
-    until(lambda: events(tmp_path, "training_started"), "the start")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    path = only_run(tmp_path).path
-    assert read_json(path / "reward/round_0/program.json")["writer"] == "expert"
-    done = run("train", f"resume={path}")
-    assert done.returncode == 0, done.stderr
-    assert weights_sha256(tmp_path) == expected[0]

@@ -53,7 +53,7 @@ def make_env(
         noise = Randomization(mass_factor=1.3, friction_factor=1.3, max_delay_steps=2, observation_noise_std=0.01)
     batch = BatchEnv(made, n_envs=n_envs, seed=seed, randomization=noise)
     bound = made.expert_reward().bind(reviewed=True) if reward is None else reward
-    return RewardVecEnv(batch, bound, gamma=0.97, **more)
+    return RewardVecEnv(batch, bound, gamma=0.97, **{"stagger_starts": False, **more})
 
 
 def bound(source: str, *, batched: bool = True) -> BoundReward:

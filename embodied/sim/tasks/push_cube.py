@@ -64,9 +64,6 @@ def goal_quantities(meaning: str) -> dict[Quantity, Source]:
     """The goal of a cube; `meaning` describes it."""
     return {
         Quantity("goal.position", (3,), "m", "world", meaning): Parameter("goal.position"),
-        Quantity("goal.radius", (), "m", "-", "the cube counts as there when its centre is this close"): Parameter(
-            "goal.radius"
-        ),
         Quantity("cube.to_goal", (3,), "m", "world", "goal position minus cube position"): relative(
             "goal.position", "cube.position"
         ),
@@ -141,6 +138,9 @@ class PushCube(CubeTask):
     quantities = {
         **cube_quantities(),
         **goal_quantities("where the cube shall rest, on the table (z = 0.014)"),
+        Quantity("goal.radius", (), "m", "-", "the cube counts as there when its centre is this close"): Parameter(
+            "goal.radius"
+        ),
         Quantity(
             "cube.push_position", (3,), "m", "world", "2 cm behind the cube as seen from the goal: push from here"
         ): Computed(_push_position),
