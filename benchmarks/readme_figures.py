@@ -36,7 +36,7 @@ def tabletop() -> str:
         name = row["name"].removesuffix(" success")
         lines.append(f"| {name} | **{row['ours']:.0%}** [{low:.0%}, {high:.0%}] | {seeds} | {peer} | {steps} | {auc} |")
     lines.append("")
-    lines.append(f"50 fresh episodes a seed, seeds {data['seeds']}; {_machine(data)}.")
+    lines.append(f"50 fresh episodes a seed; {_machine(data)}.")
     return "\n".join(lines)
 
 
@@ -45,7 +45,9 @@ def figures() -> str:
     lines = []
     if (RESULTS / "tabletop.json").is_file():
         data = read_json(RESULTS / "tabletop.json")
-        lines.append("Success of a policy trained with the reward that a language model wrote (zero-shot, 3 seeds x 50 episodes):")
+        lines.append(
+            "Success of a policy trained with the reward that a language model wrote (zero-shot, 3 seeds x 50 episodes):"
+        )
         lines += ["", "| " + " | ".join(r["name"].removesuffix(" success") for r in data["metrics"]) + " |"]
         lines.append("|" + "---|" * len(data["metrics"]))
         lines.append("| " + " | ".join(f"{r['ours']:.0%}" for r in data["metrics"]) + " |")
@@ -58,7 +60,12 @@ def figures() -> str:
 
 def _plain(name: str) -> list[str]:
     data = read_json(RESULTS / f"{name}.json")
-    lines = [f"`benchmarks/{name}.py` ({_machine(data)}):", "", "| what | ours | against | ratio | target |", "|---|---|---|---|---|"]
+    lines = [
+        f"`benchmarks/{name}.py` ({_machine(data)}):",
+        "",
+        "| what | ours | against | ratio | target |",
+        "|---|---|---|---|---|",
+    ]
     for row in data["metrics"]:
         ours, ratio = _number(row["ours"]), _number(row["ratio"])
         lines.append(f"| {row['name']} | {ours} | {row['peer_name']} | {ratio} | {_number(row['target'])} |")
@@ -82,7 +89,10 @@ def main() -> None:
         path = ROOT / page
         old = path.read_text(encoding="utf-8")
         new = re.sub(
-            rf"(<!-- {marker}: [^>]*-->\n).*?(<!-- /{marker} -->)", lambda m, t=text: f"{m[1]}{t}\n{m[2]}", old, flags=re.S
+            rf"(<!-- {marker}: [^>]*-->\n).*?(<!-- /{marker} -->)",
+            lambda m, t=text: f"{m[1]}{t}\n{m[2]}",
+            old,
+            flags=re.S,
         )
         if new != old:
             stale.append(page)

@@ -4,6 +4,8 @@ Trains with `embodied train` (recorded answers, `llm=replay`) on several seeds, 
 50 fresh episodes with the trusted evaluator. `--quick` runs one seed of the two quickest tasks.
 
     python benchmarks/tabletop.py [--quick] [--tasks reach,open_drawer] [--seeds 0,1,2]
+
+Tasks that a run leaves out keep their rows of the last result.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from common import finish
+from common import RESULTS, finish
 
 from embodied.core.files import read_json
 from embodied.core.runs import find_runs
@@ -24,6 +28,7 @@ from embodied.core.stats import wilson_interval
 
 REQUIRED = ("reach", "press_button", "close_drawer", "open_drawer", "push_cube")
 OTHERS = ("lift_cube", "pick_cube", "turn_faucet", "open_cabinet_door")
+ORDER = (*REQUIRED, *OTHERS)
 TARGET = 0.9
 
 
@@ -61,10 +66,19 @@ def main() -> None:
         for task in tasks:
             found = [train(task, seed, given.reward, Path(folder) / f"{task}_{seed}") for seed in seeds]
             rows += [{"task": task, "seed": seed, **row} for seed, row in zip(seeds, found, strict=True)]
-            metrics.append(summary(task, found))
+            metrics.append(summary(task, found, seeds))
             print(metrics[-1], flush=True)
+    kept = [] if given.quick else earlier(tasks)
+    metrics = sorted([*kept, *metrics], key=lambda row: ORDER.index(row["name"].removesuffix(" success")))
     name = "tabletop" if given.reward == "text2reward" else f"tabletop_{given.reward}"
     sys.exit(finish(name, metrics, seeds=seeds, rows=rows, quick=given.quick))
+
+
+def earlier(tasks: Sequence[str]) -> list[Row]:
+    """Rows of tasks that this run leaves out, from the last result; each row has its own date and seeds."""
+    path = RESULTS / "tabletop.json"
+    rows = read_json(path)["metrics"] if path.is_file() else []
+    return [Row(row) for row in rows if row["name"].removesuffix(" success") not in tasks]
 
 
 class Row(dict):
@@ -80,7 +94,7 @@ class Row(dict):
         return self["ok"]
 
 
-def summary(task: str, found: list[dict]) -> Row:
+def summary(task: str, found: list[dict], seeds: Sequence[int]) -> Row:
     """Success over all seeds of one task, written reward against expert reward at the same budget."""
     good = [row for row in found if "success" in row]
     episodes = sum(row["success"]["episodes"] for row in good)
@@ -92,6 +106,8 @@ def summary(task: str, found: list[dict]) -> Row:
     worst = min((row["success"]["rate"] for row in good), default=0.0)
     return Row(
         name=f"{task} success",
+        seeds=list(seeds),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
         ours=round(ours, 4),
         interval=[round(low, 4), round(high, 4)],
         worst_seed=worst,
