@@ -46,7 +46,7 @@ def figures() -> str:
     if (RESULTS / "tabletop.json").is_file():
         data = read_json(RESULTS / "tabletop.json")
         lines.append(
-            "Success of a policy trained with the reward that a language model wrote (zero-shot, 3 seeds x 50 episodes):"
+            "Success of policies trained with a language model's rewards (zero-shot, 50 fresh episodes a seed):"
         )
         lines += ["", "| " + " | ".join(r["name"].removesuffix(" success") for r in data["metrics"]) + " |"]
         lines.append("|" + "---|" * len(data["metrics"]))

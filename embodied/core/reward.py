@@ -203,9 +203,9 @@ def _check_term(name: Any, value: Any, batch: tuple[int, ...]) -> np.ndarray:
         raise RewardCodeError(f"term names must be identifiers, got {type(name).__name__} {str(name)[:40]!r}")
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number | np.ndarray):
         raise RewardCodeError(f"term '{name}' is a {type(value).__name__}; it must be a float or a float array")
-    if type(value) is np.ndarray and value.dtype == np.float64 and value.shape == batch and value.size:
-        if value.min() >= -MAX_ABS and value.max() <= MAX_ABS:  # NaN fails both, and is explained below
-            return value
+    usual = type(value) is np.ndarray and value.dtype == np.float64 and value.shape == batch and value.size > 0
+    if usual and value.min() >= -MAX_ABS and value.max() <= MAX_ABS:  # NaN fails both, and is explained below
+        return value
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "iuf" or array.dtype == np.longdouble:

@@ -40,7 +40,9 @@ class RunFolder:
         try:
             path.mkdir(parents=True, mode=0o700)
         except OSError as error:
-            raise ConfigError(f"cannot make the run folder {path}: {error}. Choose another with runs_dir=<folder>") from None
+            raise ConfigError(
+                f"cannot make the run folder {path}: {error.strerror}. Choose another place with runs_dir=<folder>"
+            ) from None
         return RunFolder(path)
 
     @staticmethod
