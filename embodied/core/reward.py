@@ -203,8 +203,7 @@ def _check_term(name: Any, value: Any, batch: tuple[int, ...]) -> np.ndarray:
         raise RewardCodeError(f"term names must be identifiers, got {type(name).__name__} {str(name)[:40]!r}")
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number | np.ndarray):
         raise RewardCodeError(f"term '{name}' is a {type(value).__name__}; it must be a float or a float array")
-    usual = type(value) is np.ndarray and value.dtype == np.float64 and value.shape == batch and value.size > 0
-    if usual and value.min() >= -MAX_ABS and value.max() <= MAX_ABS:  # NaN fails both, and is explained below
+    if isinstance(value, np.ndarray) and _is_proper(value, batch):
         return value
     try:
         array = np.asarray(value)
@@ -223,6 +222,13 @@ def _check_term(name: Any, value: Any, batch: tuple[int, ...]) -> np.ndarray:
     if array.size and np.abs(array).max() > MAX_ABS:
         raise RewardCodeError(f"term '{name}' reaches {np.abs(array).max():.3g}; the limit is {MAX_ABS:.0e}")
     return np.broadcast_to(array, batch)
+
+
+def _is_proper(value: np.ndarray, batch: tuple[int, ...]) -> bool:
+    """The usual case, decided quickly: a float64 array of the batch's shape within the bounds (NaN fails both)."""
+    if value.dtype != np.float64 or value.shape != batch or value.size == 0:
+        return False
+    return bool(value.min() >= -MAX_ABS and value.max() <= MAX_ABS)
 
 
 def _as_code_error(error: BaseException) -> RewardCodeError:

@@ -46,7 +46,8 @@ WORDS = (
 def make_env(
     n_envs: int = 4, *, seed: int = 0, task: str = "reach", randomized: bool = False, reward: Any = None, **more: Any
 ) -> RewardVecEnv:
-    """A rewarded batch of episodes; with the task's expert reward unless another is given."""
+    """A rewarded batch of episodes that start together; with the task's expert reward unless another is given."""
+    more = {"stagger_starts": False, **more}
     made = make_task(task)
     noise = None
     if randomized:

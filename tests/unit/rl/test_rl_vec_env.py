@@ -75,6 +75,16 @@ def test_truncation_hands_over_the_last_observation():
     )
 
 
+def test_staggered_first_episodes_end_at_different_times_and_later_ones_are_whole():
+    env = make_env(32, stagger_starts=True)
+    ends = np.array([ended for _, _, ended, _ in play(env, 120)])
+    first = ends.argmax(axis=0)
+    assert len(set(first)) > 10
+    assert first.max() < 60
+    for row in range(32):
+        np.testing.assert_array_equal(np.diff(np.flatnonzero(ends[:, row])), 60)
+
+
 def test_a_fall_is_not_a_time_limit():
     env = make_env(8, task="hopper")
     endings = [
