@@ -9,7 +9,7 @@ HELP = """embodied evaluate run=<run folder> [key=value ...]
 
 Plays fresh episodes with a run's policy and prints the success rate with its 95% interval. No reward code is loaded.
 
-  episodes=100  seed=0  randomization=<name>  '+task_changes={tolerance_m: 0.01}'
+  episodes=100  seed=0  randomization=<name>  'task_changes={tolerance_m: 0.01}'
 
 examples:
   embodied evaluate run=runs/2026-01-31/12-00-00-Reach-1a2b episodes=200

@@ -5,12 +5,13 @@ source without importing it. A new command is one module in this folder with `HE
 exit code`, and one row in `COMMANDS`.
 
 Exit codes: 0 done, 1 a bug (with its traceback) or a check that failed, 2 an error that the user can remedy
-(one line on stderr), 130 interrupted.
+(one line on stderr), 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -52,8 +53,13 @@ first steps:
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns the exit code (see the module's text)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return _dispatch(arguments)
+    except Terminated:
+        print("embodied: terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("embodied: interrupted", file=sys.stderr)
         return 130
@@ -62,6 +68,14 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _report(error)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: everything winds up as after Ctrl-C, so a training writes a snapshot first."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -129,10 +143,13 @@ def _report(error: Exception) -> int:
 
 
 def _disk_full(error: Exception) -> str | None:
-    """One line for a full disk; some writers raise types of their own, so the text is looked at too."""
+    """One line for a full or read-only disk; some writers raise types of their own, so the text is looked at too."""
     import errno
 
     number = getattr(error, "errno", None) if isinstance(error, OSError) else None
+    if number in (errno.EFBIG, errno.EROFS, errno.EIO):
+        what = f"cannot write {getattr(error, 'filename', None) or 'a file of the run'}: {os.strerror(number)}"
+        return f"{what}. Complete files are kept; mend it, then go on with resume=<run folder>"
     if number not in (errno.ENOSPC, errno.EDQUOT) and "No space left on device" not in str(error):
         return None
     where = getattr(error, "filename", None)

@@ -47,18 +47,21 @@ class RunFolder:
 
     @staticmethod
     def open(path: Path) -> RunFolder:
-        """Opens an existing run folder and sweeps what a killed writer left."""
+        """Opens an existing run folder."""
         folder = RunFolder(path)
         if not (folder.path / "config.yaml").is_file():
             raise ConfigError(f"'{path}' is not a run folder (it has no config.yaml). See: embodied runs list")
-        sweep_temporaries(folder.path)
         return folder
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     def lock(self) -> None:
-        """Claims the folder for this process; refuses when another process has it, naming its pid."""
+        """Claims the folder for this process and sweeps what a killed writer left.
+
+        Raises:
+            ConfigError: another process has it; names its pid.
+        """
         descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,6 +72,7 @@ class RunFolder:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._lock = descriptor
+        sweep_temporaries(self.path)
 
     def start(self, config_yaml: str, overrides: list[str], provenance: Mapping[str, Any]) -> None:
         """Writes what the run is made from, before its first step."""

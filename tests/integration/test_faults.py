@@ -208,7 +208,6 @@ def test_a_policy_of_a_run_that_has_none_yet(running, capsys):
     assert running[0].poll() is None
 
 
-@pytest.mark.xfail(strict=True, reason="RunFolder.open sweeps temporaries before it knows whether the folder is in use")
 def test_looking_at_a_running_run_does_not_touch_its_temporary_files(tmp_path):
     folder = RunFolder.create(tmp_path, "x")
     folder.start("a: 1\n", [], {})

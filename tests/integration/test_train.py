@@ -103,13 +103,13 @@ def test_resuming_a_complete_run_says_so(trained, capsys):
 
 
 def test_evaluate(trained, capsys):
-    assert main(["evaluate", f"run={trained.path}", "episodes=5", "+task_changes={tolerance_m: 1.0}"]) == 0
+    assert main(["evaluate", f"run={trained.path}", "episodes=5", "task_changes={tolerance_m: 1.0}"]) == 0
     row = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (row["task"], row["episodes"]) == ("reach", 5)
     assert row["rate"] > 0, "a tolerance of a metre is met by anything that stands still"
     assert main(["evaluate", f"run={trained.path}", "episodes=3", "randomization=strong"]) == 0
     assert len([e for e in trained.events() if e["event"] == "evaluation"]) == 2
-    assert main(["evaluate", f"run={trained.path}", "+task_changes={tolerance: 1.0}"]) == 2
+    assert main(["evaluate", f"run={trained.path}", "task_changes={tolerance: 1.0}"]) == 2
     assert "tolerance_m" in capsys.readouterr().err
 
 
