@@ -73,7 +73,9 @@ def _plain(name: str) -> list[str]:
 
 
 def _number(value: object) -> str:
-    return "-" if value is None else f"{value:,.4g}" if isinstance(value, float | int) else str(value)
+    if not isinstance(value, float | int):
+        return "-" if value is None else str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _machine(data: dict) -> str:

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from embodied.core.runs import machine_provenance
 
 HERE = Path(__file__).resolve().parent
 ENVS = 64
@@ -233,11 +232,7 @@ def main() -> int:
         "quick": quick,
         "seeds": [0],
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": {"cpu_count": os.cpu_count(), "kernel": platform.release(), "machine": platform.machine()},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("numpy", "mujoco")},
-        },
+        "machine": machine_provenance(),
     }
     path = HERE / "results" / "sandbox_cost.json"
     path.parent.mkdir(exist_ok=True)
