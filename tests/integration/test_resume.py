@@ -131,11 +131,13 @@ def test_interrupted_twice_ends_at_once_and_what_may_change(running, tmp_path, c
 def test_killed_at_random_moments(algorithm, tmp_path):
     """Many rounds of the worker alone, with a snapshot at every boundary: most kills fall into a write."""
     often = {"checkpoint_every_steps": 1}
+    begin = time.monotonic()
     (whole,) = of_kind(train_in_child(request(tmp_path / "whole", algorithm, **often)), "done")
+    undisturbed_s = time.monotonic() - begin
     told, rng, kills, resumed = request(tmp_path / "killed", algorithm, **often), random.Random(1), 0, []
     while True:
-        # The first rounds are short on purpose; later ones longer, so that there is an end.
-        messages = train_in_child(told, kill_after_s=rng.uniform(0.15, 0.5) + 0.1 * kills)
+        # The first rounds are short against a whole training; later ones longer, so that there is an end.
+        messages = train_in_child(told, kill_after_s=(rng.uniform(0.05, 0.3) + 0.02 * kills) * undisturbed_s)
         resumed += [m["step"] for m in of_kind(messages, "resumed")]
         if done := of_kind(messages, "done"):
             break

@@ -1,4 +1,4 @@
-"""A training on a disk of its own that gets full, in a mount namespace: run by `test_faults.py` under `unshare -m`.
+"""A training on a disk of its own that gets full, in a mount namespace: `test_train_faults.py` runs it.
 
 Usage: full_disk.py <folder to mount over> <words of embodied train ...>; prints one JSON line.
 """

@@ -99,10 +99,11 @@ def command(*words: str) -> list[str]:
 
 
 def start(*words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.Popen:
-    """Starts a command in a process group of its own."""
+    """Starts a command in a process group of its own, open to Ctrl-C even where the tests themselves ignore it."""
     return subprocess.Popen(
         command(*words), env={**os.environ, **(env or {})}, cwd=cwd or ROOT, text=True, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
