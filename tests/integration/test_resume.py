@@ -130,7 +130,8 @@ def test_interrupted_twice_ends_at_once_and_what_may_change(running, tmp_path, c
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
 def test_killed_at_random_moments(algorithm, tmp_path):
     """Many rounds of the worker alone, with a snapshot at every boundary: most kills fall into a write."""
-    often = {"checkpoint_every_steps": 1}
+    often = {"checkpoint_every_steps": 1, "total_steps": 4096 if algorithm == "ppo" else 800}
+    train_in_child(request(tmp_path / "warm", algorithm, total_steps=64))  # loads what later children share
     begin = time.monotonic()
     (whole,) = of_kind(train_in_child(request(tmp_path / "whole", algorithm, **often)), "done")
     undisturbed_s = time.monotonic() - begin
