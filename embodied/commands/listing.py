@@ -114,7 +114,7 @@ def _models(entry: Any) -> list[str]:
     if not isinstance(entry, dict):
         return []
     found = [entry["model"]] if isinstance(entry.get("model"), str) else []
-    return found + [m for c in entry.get("completions", []) for m in _models(c)]
+    return found + [m for c in entry.get("answers", []) for m in _models(c)]
 
 
 def _print(title: str, rows: list[dict[str, Any]]) -> None:

@@ -46,7 +46,7 @@ commands:
 first steps:
   embodied doctor                      is this machine ready?
   embodied list tasks                  what can be trained
-  embodied train task=hopper           a language model writes the reward, a policy learns from it
+  embodied train task=open_drawer      a language model writes the reward, a policy learns from it
 """
 
 

@@ -52,6 +52,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _write(composed) -> int:
+    from embodied.core.errors import EmbodiedError
     from embodied.core.runs import RunFolder
     from embodied.rl.pipeline import Pipeline, make_task
 
@@ -61,7 +62,13 @@ def _write(composed) -> int:
     folder.start(composed.yaml, composed.overrides, {"seed": config["seed"]})
     folder.lock()
     pipeline = Pipeline(config, folder, print, lambda job, row: None, composed.trusted_packages, composed.searchpath)
-    program, check = pipeline.program()
+    try:
+        program, check = pipeline.program()
+    except EmbodiedError:
+        folder.discard_unbegun()
+        raise
+    written = {"writer": program.writer, "sha256": program.sha256, "evaluation": program.evaluation}
+    folder.finish({"task": task.name, "instruction": pipeline.task.instruction, "reward": written})
     print(f"program: {folder / 'reward' / 'round_0' / 'program.py'}")
     print(json.dumps({"task": task.name, "writer": program.writer, "sha256": program.sha256, **check.to_json()}))
     return 0
@@ -69,25 +76,17 @@ def _write(composed) -> int:
 
 def _check(path: Path, task_name: str, try_it: bool) -> int:
     from embodied.core.errors import ConfigError
-    from embodied.core.reward import RewardProgram
-    from embodied.core.writer import Check
     from embodied.rewards.check import Checker
     from embodied.rewards.rollouts import record_rollouts
     from embodied.rl.pipeline import ROLLOUT_SEED, make_task
-    from embodied.sandbox.static_check import check_source
 
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     task = make_task(task_name)
-    static = check_source(data, task.schema)
-    if not static.ok:
-        verdict = Check("rejected_static", static.message, static.line)
-    else:
-        program = RewardProgram(data.decode("utf-8"), "person", task.name)
-        rollouts = record_rollouts(task, seed=ROLLOUT_SEED) if try_it else None
-        verdict = Checker(task.schema, rollouts)(program)
+    rollouts = record_rollouts(task, seed=ROLLOUT_SEED) if try_it else None
+    verdict = Checker(task.schema, rollouts).check_text(data, task.name)
     print(json.dumps({"file": str(path), "task": task.name, **verdict.to_json()}))
     return 0 if verdict.verdict == "accepted" else 1
 

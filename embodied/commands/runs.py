@@ -120,7 +120,7 @@ def summary(run: RunFolder) -> dict[str, Any]:
         "name": run.path.name[9:],
         "task": result.get("task") or _get(config, "task.name") or _short(_get(config, "task._target_")),
         "writer": writer,
-        "trainer": _plain_name(result.get("trainer")) or _short(_get(config, "trainer._target_")),
+        "trainer": _plain_name(result.get("trainer")) or _get(config, "trainer.algorithm"),
         "seed": result.get("seed", config.get("seed")),
         "success": result.get("success"),
         "state": state(run),
@@ -133,7 +133,7 @@ def _list(root: Path, *, json_wanted: bool) -> int:
     if json_wanted:
         _print_json(rows)
     elif not rows:
-        print(f"no runs in {root}. Start one: embodied train task=hopper")
+        print(f"no runs in {root}. Start one: embodied train task=open_drawer")
     else:
         columns = ["date", "name", "task", "writer", "trainer", "seed", "success", "state"]
         _print_table(columns, [[_cell(row, column) for column in columns] for row in rows])
@@ -146,6 +146,10 @@ def _cell(row: Mapping[str, Any], column: str) -> str:
     return "-" if row[column] is None else str(row[column])
 
 
+def _percent(rate: float | None) -> str | None:
+    return None if rate is None else f"{rate:.0%}"
+
+
 def _compare(runs: Sequence[RunFolder], *, json_wanted: bool) -> int:
     """What differs in the configurations, then the results, side by side."""
     configs = [dict(_leaves(_config(run))) for run in runs]
@@ -156,7 +160,7 @@ def _compare(runs: Sequence[RunFolder], *, json_wanted: bool) -> int:
     facts = {
         "state": [state(run) for run in runs],
         "success": [success_text(r.get("success")) for r in results],
-        "success at the end": [success_text(_get(r, "success.at_end")) for r in results],
+        "success at the end": [_percent(_get(r, "success.at_end")) for r in results],
         "expert": [success_text(_get(r, "baselines.expert")) for r in results],
         "random": [success_text(_get(r, "baselines.random")) for r in results],
         "reward writer": [_get(r, "reward.writer") for r in results],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 HELP = """embodied train [key=value ...]
@@ -47,7 +46,9 @@ def execute(composed, started=None) -> int:
         given = [o for o in composed.overrides if not o.startswith("resume=")]
         config = change_run_config(load_run_config(folder.path), given, RESUMABLE)
         if folder.result is not None:
-            print(f"this run is complete: {folder / 'report.html'}")
+            if started is not None:
+                started(folder.path)
+            print(f"this run is complete: {folder.path}")
             return 0
         print(f"going on with {folder.path} (may be changed while resuming: {', '.join(RESUMABLE)})")
     else:
@@ -63,22 +64,13 @@ def execute(composed, started=None) -> int:
     try:
         return _train(config, folder, composed)
     except EmbodiedError:
-        if not resumed and not (folder / "reward").exists():
-            _discard(folder.path)
+        if not resumed:
+            folder.discard_unbegun()
         raise
     except OSError as error:
         if error.filename is None:  # a write to an open file does not name it
             error.filename = str(folder.path)
         raise
-
-
-def _discard(path: Path) -> None:
-    """Removes the folder of a run that ended before there was an answer or a program: nothing had begun."""
-    import shutil
-
-    shutil.rmtree(path, ignore_errors=True)
-    with contextlib.suppress(OSError):  # of another run on the same day
-        path.parent.rmdir()
 
 
 def _train(config: dict, folder, composed) -> int:

@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.metadata
 import os
 import platform
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -80,6 +82,15 @@ class RunFolder:
         write_text(self / "overrides.txt", "\n".join(overrides) + "\n")
         write_json(self / "provenance.json", {**machine_provenance(), **provenance})
 
+    def discard_unbegun(self) -> None:
+        """Removes the folder of a run that ended before there was an answer or a program: nothing had begun."""
+        answered = any(row.get("answers") for row in read_jsonl(self / "llm" / "calls.jsonl"))
+        if answered or (self / "reward").exists():
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # of another run on the same day
+            self.path.parent.rmdir()
+
     def event(self, kind: str, **values: Any) -> None:
         """Appends to `events.jsonl`."""
         append_jsonl(self / "events.jsonl", {"time": datetime.now(UTC).isoformat(), "event": kind, **values})
@@ -123,8 +134,14 @@ def machine_provenance() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "git": _git(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": _command(),
     }
+
+
+def _command() -> list[str]:
+    """Our own command line. Of another program only the name is kept: its arguments are not ours to write down."""
+    name = Path(sys.argv[0]).name
+    return [name, *sys.argv[1:]] if name == "embodied" or sys.argv[0].endswith("commands/main.py") else [name]
 
 
 def _version(package: str) -> str | None:

@@ -54,6 +54,14 @@ class Checker:
             return Check("accepted")
         return self._try(program, self.rollouts)
 
+    def check_text(self, text: bytes | str, task: str, writer: str = "person") -> Check:
+        """The verdict on a text that need not even be text (a file of anybody's)."""
+        static = check_source(text, self.schema)
+        if not static.ok:
+            return Check("rejected_static", _all_problems(static), static.line)
+        source = text.decode("utf-8") if isinstance(text, bytes) else text
+        return self(RewardProgram(source, writer, task))
+
     def _try(self, program: RewardProgram, rollouts: Rollouts) -> Check:
         with LockedProcess(
             "embodied.rewards.probe",

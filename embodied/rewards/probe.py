@@ -129,9 +129,10 @@ def _batch_fault(bound: BoundReward, world: World, actions: np.ndarray, single: 
             _, terms = bound(world.rows(rows), actions[rows])
         except RewardCodeError as error:
             return f"{error} (in a batch of {len(rows)} states; each state alone works)"
+        for name in terms.keys() ^ single.keys():
+            where = f"in a batch of {len(rows)}" if name in terms else "for single states"
+            return f"term '{name}' exists only {where}: a program must always return the same terms"
         for name, value in terms.items():
-            if name not in single:
-                return f"term '{name}' exists in a batch of {len(rows)} but not for single states"
             wrong = ~np.isclose(value, single[name][rows], **_TOLERANCE)
             if wrong.any():
                 k = int(np.flatnonzero(wrong)[0])

@@ -21,7 +21,8 @@ from embodied.rl.policy import MLPPolicy
 from embodied.sandbox.process import End, LockedProcess
 from embodied.sim.task import Task
 
-SELECTION_SEED, FINAL_SEED = 10_000_000, 20_000_000
+# Roots of starts that training never sees; a training's own seed lies below the first.
+SELECTION_SEED, FINAL_SEED, EVALUATE_SEED = 10_000_000, 20_000_000, 40_000_000
 Listener = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -48,9 +49,30 @@ class Job:
     began: float = 0.0
 
     @property
-    def finished(self) -> bool:
-        """Whether an earlier process completed this training."""
-        return (self.folder / "done.json").is_file()
+    def ledger(self) -> Path:
+        """What was measured here: beside the folder, where the worker cannot write."""
+        return self.folder.with_name(f"{self.folder.name}.selection.json")
+
+    def remember(self) -> None:
+        """Writes the candidates, and the end once it is reached, into the ledger."""
+        write_json(self.ledger, {"candidates": self.candidates, "done": self.done})
+
+    def recall(self) -> None:
+        """Takes over what an earlier process measured."""
+        if self.ledger.is_file():
+            known = read_json(self.ledger)
+            self.candidates, self.done = [tuple(row) for row in known["candidates"]], known["done"]
+
+    def policy_folder(self, name: str) -> Path:
+        """A candidate's folder.
+
+        Raises:
+            SandboxError: the name leads out of the worker's folder.
+        """
+        folder = (self.folder / name).resolve()
+        if not folder.is_relative_to(self.folder.resolve()):
+            raise SandboxError(f"worker '{self.name}' named a policy outside its folder: {name!r}")
+        return folder
 
 
 @dataclass
@@ -88,10 +110,8 @@ class Trainer:
         running = []
         try:
             for job in jobs:
-                if job.finished:
-                    job.done = read_json(job.folder / "done.json")
-                    job.candidates = [tuple(row) for row in job.done["candidates"]]
-                else:
+                job.recall()
+                if job.done is None:
                     running.append(self._start(job))
             for job in running:
                 assert job.process is not None
@@ -144,37 +164,32 @@ class Trainer:
             self._measure(job, int(message["step"]), str(message["path"]))
         elif kind == "done":
             self._measure(job, int(message["step"]), "policy_last")
-            job.done = {**message, "wall_s": time.monotonic() - job.began, "candidates": job.candidates}
-            write_json(job.folder / "done.json", job.done)
+            job.done = {**message, "wall_s": time.monotonic() - job.began}
+            job.remember()
         elif kind == "fault":
             job.fault = dict(message)
         self.listener(job.name, dict(message))
 
     def _measure(self, job: Job, step: int, name: str) -> None:
         """Success of one candidate on the selection starts."""
-        folder = (job.folder / name).resolve()
-        if not folder.is_relative_to(job.folder.resolve()):
-            raise SandboxError(f"worker '{job.name}' named a policy outside its folder: {name!r}")
         found = evaluate(
             self.task,
-            policy_actor(MLPPolicy.load(folder)),
+            policy_actor(MLPPolicy.load(job.policy_folder(name))),
             episodes=self.selection_episodes,
             seed=SELECTION_SEED + self.seed,
         )
         row = (found.rate, float(found.success_at_end.mean()), step, name)
         job.candidates = [known for known in job.candidates if known[3] != name] + [row]
-        write_json(folder / "selection.json", row)
+        job.remember()
         self.listener(job.name, {"kind": "evaluation", "step": step, **found.to_json()})
 
     def _measure_known(self, job: Job) -> None:
-        """Takes over candidates of before an interruption, and measures those that it left unmeasured."""
-        for manifest in sorted(job.folder.glob("policies/*/manifest.json")):
-            known = manifest.with_name("selection.json")
-            if known.is_file():
-                job.candidates.append(tuple(read_json(known)))
-            else:
-                name = manifest.parent.name
-                self._measure(job, int(name.partition("_")[2]), f"policies/{name}")
+        """Measures the candidates that an interruption left unmeasured."""
+        known = {name for *_, name in job.candidates}
+        for manifest in sorted(job.folder.glob("policies/step_*/manifest.json")):
+            name = f"policies/{manifest.parent.name}"
+            if name not in known:
+                self._measure(job, int(name.rpartition("_")[2]), name)
 
     def _conclude(self, job: Job, end: End) -> None:
         if job.fault is not None:
@@ -188,7 +203,7 @@ class Trainer:
         if not job.candidates:
             raise CheckpointError(f"training '{job.name}' left no policy in {job.folder}")
         *_, step, name = max(job.candidates)
-        return MLPPolicy.load(job.folder / name), int(step)
+        return MLPPolicy.load(job.policy_folder(name)), int(step)
 
     def report_success(self, policy: MLPPolicy, episodes: int) -> Evaluation:
         """Success on fresh starts that neither training nor the choice of a candidate has seen."""

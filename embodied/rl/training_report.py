@@ -8,7 +8,7 @@ from typing import Any
 
 from embodied.core import report as page
 from embodied.core.errors import RenderingError
-from embodied.core.files import write_bytes
+from embodied.core.files import read_json, write_bytes
 from embodied.core.reward import RewardProgram
 from embodied.core.runs import RunFolder
 from embodied.core.writer import Check
@@ -64,10 +64,12 @@ def _origin(program: RewardProgram) -> dict[str, Any]:
 
 
 def _rounds(pipeline: Pipeline) -> list[page.Round]:
-    attempts = pipeline.tools.attempts
+    """The dialogue with the model, from the run folder: a resumed run has it too."""
+    folder = pipeline.run / "reward" / "round_0"
+    files = sorted(folder.glob("attempt*.json"), key=lambda p: int(p.stem.partition("_")[2] or 0))
+    attempts = [Check(**read_json(path)) for path in files]
     rounds = []
-    for number, attempt in enumerate(attempts):
-        found = attempt.check
+    for number, found in enumerate(attempts):
         passed = found.verdict == "accepted" and not found.note
         sent = "" if number + 1 == len(attempts) else (found.note or found.located_message)
         rounds.append(

@@ -98,11 +98,11 @@ class RewardVecEnv(VecEnv):
             raise self._located(error, step) from None
         if not self.reward.by_row and self._steps // self.num_envs % _RECHECK_EVERY == 0:
             row = self._steps // self.num_envs // _RECHECK_EVERY % self.num_envs
-            single, _ = self.reward(step.world.rows(slice(row, row + 1)), step.action[row : row + 1])
-            if not np.allclose(single[0], total[row], rtol=1e-6, atol=1e-9):
+            single, _ = self.reward(step.world.rows(row), step.action[row])
+            if not np.allclose(single, total[row], rtol=1e-6, atol=1e-9):
                 raise RewardCodeError(
                     f"the program is not consistent over the batch: environment {row} gives {total[row]:.6g} in the"
-                    f" batch and {single[0]:.6g} alone, at step {self._steps}"
+                    f" batch and {float(single):.6g} alone, at step {self._steps}"
                 )
         return total, terms
 

@@ -47,7 +47,7 @@ def test_the_run_folder_has_its_shape(trained):
         "config.yaml", "overrides.txt", "provenance.json", "events.jsonl", "metrics.jsonl", "report.html",
         "result.json",
         "reward/round_0/program.py", "reward/round_0/check.json", "reward/round_0/program.json",
-        "checkpoints/written/done.json", "policy/manifest.json", "policy/policy.safetensors",
+        "checkpoints/written.selection.json", "policy/manifest.json", "policy/policy.safetensors",
     ):  # fmt: skip
         assert (trained / name).is_file(), name
     assert trained.path.stat().st_mode & 0o077 == 0

@@ -139,10 +139,11 @@ def test_the_note_tells_the_writer_what_to_do(rollouts, bind_here):
     assert "axis=-1" in answer["note"]
 
 
-def test_a_term_that_exists_only_in_batches(rollouts, bind_here):
-    body = "return {'a': world.time, 'b': world.time} if np.size(world.time) > 1 else {'a': world.time}"
+@pytest.mark.parametrize(("comparison", "where"), [(">", "only in a batch"), ("<=", "only for single states")])
+def test_a_term_that_comes_and_goes_with_the_batch(rollouts, bind_here, comparison, where):
+    body = f"return {{'a': world.time, 'b': world.time}} if np.size(world.time) {comparison} 1 else {{'a': world.time}}"
     answer, _ = tried(body, rollouts)
-    assert "term 'b' exists in a batch" in answer["note"]
+    assert f"term 'b' exists {where}" in answer["note"]
     assert answer["evaluation"] == "by_row"
 
 

@@ -48,6 +48,12 @@ def test_the_best_candidate_is_the_most_successful_then_steadiest_then_latest(tr
     assert trainer.best(job)[1] == 30
 
 
+def test_a_ledger_cannot_lead_outside_the_folder(trainer, job):
+    job.candidates = [(1.0, 1.0, 1, "../../somebody_elses_policy")]
+    with pytest.raises(SandboxError, match="outside its folder"):
+        trainer.best(job)
+
+
 def test_no_candidate(trainer, job):
     with pytest.raises(CheckpointError, match="left no policy"):
         trainer.best(job)
@@ -59,7 +65,8 @@ def test_a_candidate_is_measured_here_and_once(trainer, job, policy):
     trainer._handle(job, said)
     trainer._handle(job, said)  # a resumed training exports it again
     assert job.candidates == [(0.0, 0.0, 64, "policies/step_0000000064")]
-    assert read_json(job.folder / "policies/step_0000000064/selection.json") == list(job.candidates[0])
+    assert read_json(job.ledger)["candidates"] == [list(job.candidates[0])]
+    assert not job.ledger.is_relative_to(job.folder)
     assert [row["rate"] for _, row in trainer.rows if row["kind"] == "evaluation"] == [0.0, 0.0]
 
 
@@ -68,7 +75,8 @@ def test_candidates_of_before_an_interruption(trainer, job, policy):
     policy.save(job.folder / "policies/step_0000000128")
     (job.folder / "policies/step_0000000192").mkdir()  # killed before anything was written
     row = [0.75, 0.5, 64, "policies/step_0000000064"]
-    write_json(job.folder / "policies/step_0000000064/selection.json", row)
+    write_json(job.ledger, {"candidates": [row], "done": None})
+    job.recall()
     trainer._measure_known(job)
     assert job.candidates == [tuple(row), (0.0, 0.0, 128, "policies/step_0000000128")]
 
