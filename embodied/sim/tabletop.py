@@ -7,6 +7,7 @@ them into a position set-point, which is part of the physics state.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import mujoco
 import numpy as np
@@ -57,6 +58,9 @@ def arm_quantities() -> dict[Quantity, Source]:
 def relative(to: str, origin: str) -> Computed:
     """The vector from the quantity `origin` to the quantity `to`."""
     return Computed(lambda v: v[to] - v[origin])
+
+
+_AT_REST, _UNBOUNDED = np.zeros(6), np.full(6, np.inf)
 
 
 def constant(value: float) -> Computed:
@@ -124,23 +128,32 @@ class TabletopTask(Task):
         A set-point never leaves the joint's range and never runs further ahead of its joint than `MAX_LEAD`, so
         that pushing against something does not wind up.
         """
-        model = self.model
-        setpoint = states[:, 1 + model.nq + model.nv :][:, :6]
-        angle = states[:, 1 + self._joint_columns]
-        low, high = model.actuator_actrange[:6].T
-        wanted = setpoint + np.clip(action, -1, 1) * MAX_SPEED * self.control_dt_s
-        wanted = np.clip(wanted, np.minimum(angle - MAX_LEAD, setpoint), np.maximum(angle + MAX_LEAD, setpoint))
+        setpoints, angles, low, high = self._servos
+        setpoint, angle = states[:, setpoints], states[:, angles]
+        wanted = setpoint + np.minimum(np.maximum(action, -1.0), 1.0) * MAX_SPEED * self.control_dt_s
+        wanted = np.maximum(wanted, np.minimum(angle - MAX_LEAD, setpoint))
+        wanted = np.minimum(wanted, np.maximum(angle + MAX_LEAD, setpoint))
         _, velocity, _ = limit_batch(
             wanted,
             setpoint,
-            np.zeros_like(setpoint),
+            _AT_REST,
             low=low,
             high=high,
             max_velocity=MAX_SPEED,
-            max_acceleration=np.full(6, np.inf),
+            max_acceleration=_UNBOUNDED,
             dt_s=self.control_dt_s,
         )
         return velocity
+
+    @cached_property
+    def _servos(self) -> tuple[slice, slice | np.ndarray, np.ndarray, np.ndarray]:
+        """Where set-points and joint angles stand in a state, and the set-points' limits [rad]."""
+        model, columns = self.model, 1 + self._joint_columns
+        start = 1 + model.nq + model.nv
+        together = (np.diff(columns) == 1).all()  # a slice is read without a copy
+        angles = slice(int(columns[0]), int(columns[-1]) + 1) if together else columns
+        low, high = model.actuator_actrange[:6].T.copy()
+        return slice(start, start + 6), angles, low, high
 
     @property
     def _joint_columns(self) -> np.ndarray:
