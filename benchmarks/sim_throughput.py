@@ -100,6 +100,7 @@ class Ours:
                 self.data,
                 given,
                 self.control,
+                control_spec=self.task.control_spec,
                 skip_checks=True,
                 nstep=self.task.n_substeps,
                 state=states,

@@ -90,6 +90,16 @@ class LibraryEntry:
     instruction: str
     program: RewardProgram
 
+    @property
+    def suite(self) -> str:
+        """The suite of the program's task; only tasks of one suite share their quantities."""
+        return suite(self.program.task)
+
+
+def suite(task_name: str) -> str:
+    """What stands before the slash of a task's name, e.g. `metaworld`; empty for our own tasks."""
+    return task_name.rpartition("/")[0]
+
 
 @dataclass
 class WriterTools:

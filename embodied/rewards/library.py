@@ -13,7 +13,7 @@ from pathlib import Path
 
 from embodied.core.errors import ConfigError, RewardCodeError
 from embodied.core.reward import RewardProgram
-from embodied.core.writer import Feedback, LibraryEntry, TaskDescription, WriterTools
+from embodied.core.writer import Feedback, LibraryEntry, TaskDescription, WriterTools, suite
 from embodied.llm.embed import UNRELATED_BELOW, nearest
 
 _OPPOSITES = (
@@ -46,7 +46,7 @@ class Library:
         Raises:
             RewardCodeError: nothing is near enough, or what is nearest belongs to another world.
         """
-        ranked = self.rank(description.instruction)
+        ranked = self.rank(description.instruction, suite(description.name))
         if not ranked or ranked[0][1] < self.min_similarity:
             best = f"; nearest: '{ranked[0][0].instruction}' ({ranked[0][1]:.2f})" if ranked else ""
             raise RewardCodeError(
@@ -67,9 +67,10 @@ class Library:
         }
         return [replace(entry.program, writer="library", provenance=provenance)]
 
-    def rank(self, instruction: str) -> list[tuple[LibraryEntry, float]]:
-        """Entries by similarity to an instruction, those with the opposite verb left out, best first."""
-        candidates = [e for e in self.tools.library() if not opposite(instruction, e.instruction)]
+    def rank(self, instruction: str, of_suite: str = "") -> list[tuple[LibraryEntry, float]]:
+        """A suite's entries by similarity to an instruction, without those with the opposite verb, best first."""
+        entries = [e for e in self.tools.library() if e.suite == of_suite]
+        candidates = [e for e in entries if not opposite(instruction, e.instruction)]
         found = nearest(instruction, [e.instruction for e in candidates])
         return [(candidates[i], similarity) for i, similarity in found]
 

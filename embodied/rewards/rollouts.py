@@ -59,9 +59,7 @@ class Rollouts:
             part = arrays["values"][..., start : start + size]
             values[path], start = part.reshape(*part.shape[:-1], *quantity.shape), start + size
         policy = np.array([POLICIES[int(i)] for i in arrays["policy"]])
-        return Rollouts(
-            values, arrays["actions"], policy, arrays["success"].astype(bool), arrays["alive"].astype(bool)
-        )
+        return Rollouts(values, arrays["actions"], policy, arrays["success"].astype(bool), arrays["alive"].astype(bool))
 
     def worlds(self, schema: Schema) -> World:
         """All steps of all episodes as one world of batch shape `(T * E,)`, with their previous worlds."""

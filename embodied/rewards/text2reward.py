@@ -19,7 +19,7 @@ from embodied.core.assets import data_file
 from embodied.core.chat import Completion, Message, request_sha256
 from embodied.core.errors import ConfigError, RewardCodeError
 from embodied.core.reward import RewardProgram
-from embodied.core.writer import Check, Feedback, TaskDescription, WriterTools
+from embodied.core.writer import Check, Feedback, TaskDescription, WriterTools, suite
 from embodied.llm.embed import nearest
 from embodied.llm.extract import extract_code
 
@@ -78,7 +78,8 @@ class Text2Reward:
         """The exact messages of the first request."""
         examples = ""
         if self.few_shot:
-            others = [e for e in self.tools.library() if e.program.task != description.name]
+            known = [e for e in self.tools.library() if e.suite == suite(description.name)]
+            others = [e for e in known if e.program.task != description.name]
             for index, _ in nearest(description.instruction, [e.instruction for e in others])[: self.few_shot]:
                 entry = others[index]
                 examples += render("example", instruction=entry.instruction, source=entry.program.source.strip())

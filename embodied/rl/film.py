@@ -51,20 +51,29 @@ def film(
         observation = env.reset()
         for _ in range(episodes):
             parameters = {k: v[0].copy() for k, v in env.start_of(0).parameters.items()}
-            model, states, linger = copy.copy(env.engine.model_of(0)), [env.engine.states[0].copy()], None
+            model, linger = copy.copy(env.engine.model_of(0)), None
+            states, controls = [env.engine.states[0]], [env.engine.control[0]]
             for index in range(task.episode_steps):
                 step = env.step(actor(observation, env.world))
                 observation = step.observation
                 if step.terminated[0] or step.truncated[0]:
                     break
-                states.append(env.engine.states[0].copy())
+                states.append(env.engine.states[0])
+                controls.append(env.engine.control[0])
                 if step.success[0] and linger is None:
                     linger = index + round(0.6 / task.control_dt_s)
                 if linger is not None and index >= linger:
                     observation = env.reset()
                     break
             frames += render_episode(
-                task, np.array(states), parameters=parameters, model=model, camera=camera, width=width, height=height,
+                task,
+                np.array(states),
+                parameters=parameters,
+                model=model,
+                controls=np.array(controls),
+                camera=camera,
+                width=width,
+                height=height,
                 every=every,
             )
             if len(frames) > max_seconds * rate:

@@ -225,5 +225,3 @@ def _error_of(job: Job, fault: Mapping[str, Any]) -> Exception:
 def policy_actor(policy: MLPPolicy) -> Actor:
     """A saved policy as an actor of the evaluator."""
     return lambda observation, world: policy.actions(observation)
-
-

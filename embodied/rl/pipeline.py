@@ -200,9 +200,7 @@ class Pipeline:
         return Recorder(Budget(inner, **self.config["budget"]), self.run / "llm", prompt_version=PROMPT_VERSION)
 
     def _check(self, program: RewardProgram) -> Check:
-        checker = Checker(
-            self.task.schema, self.rollouts, allow_missing=self.config["allow_missing_sandbox_layers"]
-        )
+        checker = Checker(self.task.schema, self.rollouts, allow_missing=self.config["allow_missing_sandbox_layers"])
         return checker(program)
 
     def _keep_attempts(self, folder: Path) -> None:
@@ -262,7 +260,7 @@ def make_task(config: Mapping[str, Any] | str, trusted_packages: tuple[str, ...]
     if isinstance(config, str):
         path = conf_dir() / "task" / f"{config}.yaml"
         if not path.is_file():
-            raise UnknownNameError("task", config, [p.stem for p in (conf_dir() / "task").glob("*.yaml")])
+            raise UnknownNameError("task", config, shipped_tasks())
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     task = build({**config, **changes}, trusted_packages=trusted_packages)
     if not isinstance(task, Task):
@@ -270,12 +268,16 @@ def make_task(config: Mapping[str, Any] | str, trusted_packages: tuple[str, ...]
     return task
 
 
+def shipped_tasks() -> list[str]:
+    """Names of all shipped tasks; those of a suite stand in its folder: `metaworld/drawer-open`."""
+    folder = conf_dir() / "task"
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
 def shipped_library() -> list[LibraryEntry]:
     """The expert reward of every shipped task."""
     entries = []
-    for path in sorted((conf_dir() / "task").glob("*.yaml")):
-        task = make_task(path.stem)
+    for name in shipped_tasks():
+        task = make_task(name)
         entries.append(LibraryEntry(task.instruction, task.expert_reward()))
     return entries
-
-

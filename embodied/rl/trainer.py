@@ -77,9 +77,7 @@ def run(context: Context, channel: Any) -> None:
         _report_fault(_diverged(), env, algorithm, folder, channel)
 
 
-def _train(
-    request: Mapping[str, Any], env: RewardVecEnv, algorithm: BaseAlgorithm, folder: Path, channel: Any
-) -> None:
+def _train(request: Mapping[str, Any], env: RewardVecEnv, algorithm: BaseAlgorithm, folder: Path, channel: Any) -> None:
     """From the newest snapshot, or from the start, to the last step."""
     env.reward = RewardProgram.from_json(request["program"]).bind()
     snapshot = newest_snapshot(folder / "snapshots")
@@ -189,9 +187,7 @@ def _diverged() -> DivergenceError:
     )
 
 
-def _report_fault(
-    error: Exception, env: RewardVecEnv, algorithm: BaseAlgorithm, folder: Path, channel: Any
-) -> None:
+def _report_fault(error: Exception, env: RewardVecEnv, algorithm: BaseAlgorithm, folder: Path, channel: Any) -> None:
     """Saves states, action and world of the step at which training failed, and tells the parent."""
     arrays = {"states": env.env.engine.states, "action": np.asarray(env._action, dtype=float)}
     if env.last_step is not None:

@@ -35,6 +35,7 @@ def show(task: Task, actor: Actor, *, seed: int, episodes: int) -> None:
                 observation = env.step(actor(observation, env.world)).observation
                 state = np.ascontiguousarray(env.engine.states[0])
                 mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+                mujoco.mj_setState(model, data, env.engine.control[0], task.control_spec)
                 mujoco.mj_forward(model, data)
                 window.sync()
                 deadline += task.control_dt_s
@@ -56,6 +57,4 @@ def _viewer(model: mujoco.MjModel, data: mujoco.MjData) -> Any:
 
         return viewer.launch_passive(model, data)
     except Exception as error:
-        raise RenderingError(
-            f"no window can be opened here ({error}). Write a film instead: window=false"
-        ) from None
+        raise RenderingError(f"no window can be opened here ({error}). Write a film instead: window=false") from None

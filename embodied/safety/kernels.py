@@ -25,9 +25,9 @@ def limit_batch(
     low: np.ndarray,
     high: np.ndarray,
     max_velocity: np.ndarray,
-    max_acceleration: np.ndarray,
+    max_acceleration: np.ndarray | None,
     dt_s: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Limits a batch of joint targets.
 
     Args:
@@ -37,18 +37,18 @@ def limit_batch(
         low: joint limits `(J,)` [rad].
         high: joint limits `(J,)` [rad].
         max_velocity: `(J,)` [rad/s].
-        max_acceleration: `(J,)` [rad/s^2]; infinite where there is no limit.
+        max_acceleration: `(J,)` [rad/s^2], infinite where there is no limit; None where no joint has one.
         dt_s: time between two commands [s].
 
     Returns:
-        `(limited target, commanded velocity, clamped)`, the last a bool array `(..., J)`.
+        `(limited target, commanded velocity)`, each `(..., J)`.
     """
     # np.minimum and np.maximum, as np.clip takes three times as long on small arrays.
     wanted = (np.minimum(np.maximum(target, low), high) - last_target) / dt_s
-    change = max_acceleration * dt_s
-    if not np.isfinite(change).any():
+    if max_acceleration is None:
         velocity = np.minimum(np.maximum(wanted, -max_velocity), max_velocity)
     else:
+        change = max_acceleration * dt_s
         fastest = np.minimum(last_velocity + change, max_velocity)
         slowest = np.maximum(last_velocity - change, -max_velocity)
         fastest = np.minimum(fastest, _stoppable_batch(high - last_target, change, dt_s))
@@ -58,7 +58,12 @@ def limit_batch(
         nearer = np.where(np.abs(slowest) < np.abs(fastest), slowest, fastest)
         velocity = np.where(slowest > fastest, nearer, velocity)
     limited = np.minimum(np.maximum(last_target + velocity * dt_s, low), high)
-    return limited, (limited - last_target) / dt_s, np.abs(limited - target) > CLAMPED_BEYOND
+    return limited, (limited - last_target) / dt_s
+
+
+def clamped_batch(target: np.ndarray, limited: np.ndarray) -> np.ndarray:
+    """Which targets the limits have changed, bool `(..., J)`."""
+    return np.abs(limited - target) > CLAMPED_BEYOND
 
 
 def limit_scalar(
@@ -72,7 +77,7 @@ def limit_scalar(
     max_acceleration: Sequence[float],
     dt_s: float,
 ) -> tuple[list[float], list[float], list[bool]]:
-    """`limit_batch` for one robot in plain floats (several times quicker than numpy on 7 joints)."""
+    """`limit_batch` and `clamped_batch` for one robot in plain floats (several times quicker on 7 joints)."""
     limited, velocities, clamped = [], [], []
     for j, wanted_target in enumerate(target):
         last, lowest, highest = last_target[j], low[j], high[j]

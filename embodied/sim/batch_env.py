@@ -153,7 +153,7 @@ class BatchEnv:
             raise
         self._control = control
         self._elapsed += 1
-        self._before, self._moment = self._moment, self._read(stepped=True)
+        self._before, self._moment = self._moment, self._read()
         world = self._world_of(self._moment, before)
         success, terminated = task.success(world), task.terminated(world)
         truncated = (self._elapsed >= task.episode_steps) & ~terminated
@@ -189,14 +189,11 @@ class BatchEnv:
         self._before = self._before.replaced(ended, self._moment)
         self._world = self._world_of(self._moment, self._world_of(self._before))
 
-    def _read(self, rows: np.ndarray | None = None, moment: _Moment | None = None, *, stepped: bool = False) -> _Moment:
-        """The present moment; with `rows` only these are read and the others taken from `moment`.
-
-        `stepped` says that the states are those that the engine's last step gave.
-        """
-        states = self.engine.states.copy()
+    def _read(self, rows: np.ndarray | None = None, moment: _Moment | None = None) -> _Moment:
+        """The present moment; with `rows` only these are read and the others taken from `moment`."""
+        states = self.engine.states  # a new array after each step and each start
         if rows is None or moment is None:
-            sensors = self.engine.read_after_step() if stepped else self.engine.read(states)
+            sensors = self.engine.read(states)
         elif moment.sensors.size == 0:
             sensors = moment.sensors
         else:
@@ -231,6 +228,7 @@ class BatchEnv:
             self._delay[rows] = self.randomization.draw_delay(self.rng, len(rows))
         control = self.engine.initial_control if start.control is None else start.control
         # Copies: the worlds of old moments keep the old arrays.
+        self.engine.states, self.engine.control = self.engine.states.copy(), self.engine.control.copy()
         self._control, self._t0 = self._control.copy(), self._t0.copy()
         self._control[rows], self._t0[rows] = control, start.states[:, 0]
         self.engine.states[rows], self.engine.control[rows] = start.states, control

@@ -113,7 +113,8 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             self._renderer = Renderer(self.task, **self._picture)
         start = self.batch.start_of(0)
         parameters = {name: value[0] for name, value in start.parameters.items()}
-        return self._renderer.render(start.states[0], parameters, self.batch.engine.model_of(0))
+        control = None if start.control is None else start.control[0]
+        return self._renderer.render(start.states[0], parameters, self.batch.engine.model_of(0), control=control)
 
     def close(self) -> None:
         """Frees the engine and the renderer."""

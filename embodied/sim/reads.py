@@ -74,7 +74,7 @@ class Readings(Mapping[str, np.ndarray]):
         if found is None:
             shape, reader = self._readers[path]
             found = reader(self._frames, self)
-            if found.shape != (len(self._frames.states), *shape):
+            if found.shape[1:] != shape or len(found) != len(self._frames.states):
                 raise ConfigError(
                     f"{self._owner}: quantity '{path}' is declared {shape} but its source gives {found.shape[1:]}"
                 )

@@ -27,6 +27,7 @@ import mujoco
 import numpy as np
 
 from embodied.core.errors import ConfigError, RenderingError, UnknownNameError
+from embodied.sim.engine import initial_state
 from embodied.sim.task import Task
 
 GOAL_BODY, GOAL_PARAMETER = "goal", "goal.position"
@@ -162,6 +163,7 @@ class Renderer:
         parameters: Mapping[str, np.ndarray] | None = None,
         model: mujoco.MjModel | None = None,
         camera: str | None = None,
+        control: np.ndarray | None = None,
     ) -> np.ndarray:
         """Draws one state.
 
@@ -171,6 +173,8 @@ class Renderer:
                 the goal marker [m, world].
             model: the environment's own model (`BatchEngine.model_of`), where props or cameras were moved.
             camera: another camera than the constructor's, for this picture.
+            control: the controls that act `(n_control,)`; poses of mocap bodies are among them. None takes the
+                model's own.
 
         Returns:
             `(H, W, 3)` uint8.
@@ -180,6 +184,9 @@ class Renderer:
         model = self._model if model is None else model
         data = self._data
         mujoco.mj_setState(model, data, np.ravel(state).astype(np.float64), mujoco.mjtState.mjSTATE_FULLPHYSICS)
+        spec = self.task.control_spec
+        held = initial_state(model, spec) if control is None else np.ravel(control).astype(np.float64)
+        mujoco.mj_setState(model, data, held, spec)
         goal = None if parameters is None else parameters.get(GOAL_PARAMETER)
         if self._goal_mocap >= 0:
             body = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, GOAL_BODY)
@@ -260,6 +267,7 @@ def render_episode(
     *,
     parameters: Mapping[str, np.ndarray] | None = None,
     model: mujoco.MjModel | None = None,
+    controls: np.ndarray | Sequence[np.ndarray] | None = None,
     camera: str | None = None,
     width: int = 320,
     height: int = 240,
@@ -271,7 +279,8 @@ def render_episode(
         task: the task.
         states: full physics states `(T, n_state)`.
         parameters: the episode's parameters, each of one environment.
-        model: the environment's own model where props were moved.
+        model: the environment's own model where it has one.
+        controls: `(T, n_control)`, the controls that acted at these states, where they move mocap bodies.
         camera: as in `Renderer`.
         width: picture width [pixels].
         height: picture height [pixels].
@@ -281,7 +290,11 @@ def render_episode(
         Pictures `(H, W, 3)` uint8.
     """
     with Renderer(task, camera, width, height) as renderer:
-        return [renderer.render(state, parameters, model) for state in states[::every]]
+        held = [None] * len(states) if controls is None else controls
+        return [
+            renderer.render(state, parameters, model, control=control)
+            for state, control in zip(states[::every], held[::every], strict=True)
+        ]
 
 
 def encode_mp4(frames: Iterable[np.ndarray], fps: float) -> bytes:

@@ -18,7 +18,7 @@ from embodied.core.world import World
 from embodied.safety.kernels import limit_batch
 from embodied.sim.ik import ArmKinematics
 from embodied.sim.reads import Computed, Frame, JointPosition, JointVelocity, Source, StateSlice
-from embodied.sim.task import ModelEdit, Task
+from embodied.sim.task import Task
 
 ARM_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll")
 JOINTS = (*ARM_JOINTS, "gripper")
@@ -60,7 +60,7 @@ def relative(to: str, origin: str) -> Computed:
     return Computed(lambda v: v[to] - v[origin])
 
 
-_AT_REST, _UNBOUNDED = np.zeros(6), np.full(6, np.inf)
+_AT_REST = np.zeros(6)
 
 
 def constant(value: float) -> Computed:
@@ -130,17 +130,17 @@ class TabletopTask(Task):
         """
         setpoints, angles, low, high = self._servos
         setpoint, angle = states[:, setpoints], states[:, angles]
-        wanted = setpoint + np.minimum(np.maximum(action, -1.0), 1.0) * MAX_SPEED * self.control_dt_s
+        wanted = setpoint + np.minimum(np.maximum(action, -1.0), 1.0) * (MAX_SPEED * self.control_dt_s)
         wanted = np.maximum(wanted, np.minimum(angle - MAX_LEAD, setpoint))
         wanted = np.minimum(wanted, np.maximum(angle + MAX_LEAD, setpoint))
-        _, velocity, _ = limit_batch(
+        _, velocity = limit_batch(
             wanted,
             setpoint,
             _AT_REST,
             low=low,
             high=high,
             max_velocity=MAX_SPEED,
-            max_acceleration=_UNBOUNDED,
+            max_acceleration=None,
             dt_s=self.control_dt_s,
         )
         return velocity
@@ -190,21 +190,6 @@ class TabletopTask(Task):
         states[:, 1 + self._joint_columns] = pose
         states[:, start : start + 6] = pose
         return states
-
-    def prop_edits(
-        self, rng: np.random.Generator, n: int, body: str, *, spread_m: tuple[float, float], spread_rad: float
-    ) -> list[ModelEdit]:
-        """Edits that shift the fixed body `body` by up to `spread_m` in x and y and turn it by up to `spread_rad`.
-
-        Both are uniform about the place and the heading that the model gives it; the turn is about z.
-        """
-        index = self.model.body(body).id
-        position = np.tile(self.model.body_pos[index], (n, 1))
-        position[:, :2] += rng.uniform(-1.0, 1.0, (n, 2)) * np.array(spread_m)
-        half = 0.5 * rng.uniform(-spread_rad, spread_rad, n)
-        zeros = np.zeros(n)
-        quaternion = np.stack([np.cos(half), zeros, zeros, np.sin(half)], axis=-1)
-        return [ModelEdit("body_pos", index, position), ModelEdit("body_quat", index, quaternion)]
 
 
 class ScriptedExpert:

@@ -215,7 +215,9 @@ class Task(ABC):
     def observe(self, world: World) -> np.ndarray:
         """The policy's observation `(..., D)`: the quantities named in `observation`, flattened in order."""
         batch = world.batch_shape
-        return np.concatenate([world.quantity(p).reshape(*batch, -1) for p in self.observation], axis=-1)
+        axes = len(batch) + 1
+        parts = [world.quantity(path) for path in self.observation]
+        return np.concatenate([p if p.ndim == axes else p.reshape(*batch, -1) for p in parts], axis=-1)
 
     @property
     def observation_size(self) -> int:

@@ -11,14 +11,14 @@ from pathlib import Path
 import llm_server as servers
 import pytest
 from scripted import fenced
-from tiny import ROOT, WORDS, events, one_line_error, only_run, opengl_works, run, until
+from tiny import WORDS, events, one_line_error, only_run, opengl_works, run, until
 
 from embodied.commands.main import main
 from embodied.core.files import read_json
 from embodied.core.runs import find_runs
 from embodied.llm.record import read_calls
 from embodied.llm.replay import shipped_records
-from embodied.rl.pipeline import make_task
+from embodied.rl.pipeline import make_task, shipped_tasks
 from embodied.rl.policy import MLPPolicy
 
 STEPS = "trainer.total_steps=1024"
@@ -251,8 +251,7 @@ def recorded_tasks() -> list[str]:
     """Tasks whose instruction somebody asked a model about, whatever else has changed since."""
     calls = [call for path in sorted(shipped_records().glob("*.jsonl")) for call in read_calls(path)]
     asked = "\n".join(m.content for call in calls for m in call.messages)
-    names = sorted(path.stem for path in (ROOT / "conf" / "task").glob("*.yaml"))
-    return [n for n in names if f"The robot shall do this: {make_task(n).instruction}\n" in asked]
+    return [n for n in shipped_tasks() if f"The robot shall do this: {make_task(n).instruction}\n" in asked]
 
 
 def test_the_default_task_is_recorded():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from embodied.core.world import World
-from embodied.sim.tabletop import ScriptedExpert
 from embodied.sim.task import Start
-from embodied.sim.tasks.open_drawer import MAX_OPENING_M, DrawerTask, HandleExpert
+from embodied.sim.tasks.open_drawer import MAX_OPENING_M, DrawerTask
 
 
 def reward(world, action):
@@ -22,29 +23,24 @@ def reward(world, action):
     }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CloseDrawer(DrawerTask):
     """The drawer, open by 60 to 100 %, shall be pushed shut.
 
     Args:
-        instruction: what the robot shall do.
         closed_fraction: share of the full opening below which the drawer counts as closed.
-        **rest: see `DrawerTask`.
+
+    The other arguments are those of `ArticulatedTask`.
     """
 
-    name = "close_drawer"
+    name, push_m = "close_drawer", 0.06
 
-    def __init__(self, *, instruction: str, closed_fraction: float = 0.1, **rest) -> None:
-        super().__init__(instruction=instruction, **rest)
-        self.closed_fraction = closed_fraction
+    closed_fraction: float = 0.1
 
     def start(self, rng: np.random.Generator, n: int) -> Start:
         """The drawer is open by 60 to 100 %."""
-        return self.start_at(rng, n, MAX_OPENING_M * rng.uniform(0.6, 1.0, n))
+        return super().start(rng, n, MAX_OPENING_M * rng.uniform(0.6, 1.0, n))
 
     def success(self, world: World) -> np.ndarray:
         """The drawer is shut but for the allowed share."""
         return world.drawer.opening_fraction <= self.closed_fraction
-
-    def expert(self, n: int) -> ScriptedExpert:
-        """Jaws around the bar from above, then away from the robot."""
-        return HandleExpert(self, n, push_m=0.06)

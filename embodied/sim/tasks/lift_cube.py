@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from embodied.core.quantities import Quantity
@@ -35,13 +37,14 @@ def height_quantity() -> dict:
     }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LiftCube(CubeTask):
     """The cube's centre shall be raised above `height_m`, held between the jaws.
 
     Args:
-        instruction: what the robot shall do.
         height_m: height of the cube's centre above the table that counts as lifted [m].
-        **rest: see `CubeTask`.
+
+    The other arguments are those of `CubeTask`.
     """
 
     name = "lift_cube"
@@ -54,9 +57,7 @@ class LiftCube(CubeTask):
         "gripper.to_cube",
     )
 
-    def __init__(self, *, instruction: str, height_m: float = 0.08, **rest) -> None:
-        super().__init__(instruction=instruction, **rest)
-        self.height_m = height_m
+    height_m: float = 0.08
 
     def start(self, rng: np.random.Generator, n: int) -> Start:
         """The cube lies somewhere in its area, the jaws are open."""

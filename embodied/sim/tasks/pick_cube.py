@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from embodied.core.world import World
@@ -27,15 +29,16 @@ def reward(world, action):
     }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PickCube(CubeTask):
     """The held cube's centre shall come within `tolerance_m` of a goal in the air.
 
     Args:
-        instruction: what the robot shall do.
         tolerance_m: radius around the goal that counts as success [m].
         goal_low_m: lower corner of the goals' box (x, y, z) [m], world frame.
         goal_high_m: upper corner.
-        **rest: see `CubeTask`.
+
+    The other arguments are those of `CubeTask`.
     """
 
     name = "pick_cube"
@@ -54,18 +57,9 @@ class PickCube(CubeTask):
         "cube.to_goal",
     )
 
-    def __init__(
-        self,
-        *,
-        instruction: str,
-        tolerance_m: float = 0.025,
-        goal_low_m: tuple[float, float, float] = (0.16, -0.10, 0.08),
-        goal_high_m: tuple[float, float, float] = (0.26, 0.10, 0.18),
-        **rest,
-    ) -> None:
-        super().__init__(instruction=instruction, **rest)
-        self.tolerance_m = tolerance_m
-        self.goal_low_m, self.goal_high_m = np.array(goal_low_m, float), np.array(goal_high_m, float)
+    tolerance_m: float = 0.025
+    goal_low_m: tuple[float, float, float] = (0.16, -0.10, 0.08)
+    goal_high_m: tuple[float, float, float] = (0.26, 0.10, 0.18)
 
     def start(self, rng: np.random.Generator, n: int) -> Start:
         """The cube lies somewhere in its area; the goal is anywhere in its box."""

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from embodied.core.quantities import Quantity
 from embodied.core.world import World
+from embodied.sim.articulated import ArticulatedTask
 from embodied.sim.reads import Computed, Frame, JointPosition
-from embodied.sim.tabletop import (
-    ARM_OBSERVATION,
-    ScriptedExpert,
-    TabletopTask,
-    apart,
-    arm_quantities,
-    constant,
-    relative,
-)
-from embodied.sim.task import Start
+from embodied.sim.tabletop import ARM_OBSERVATION, ScriptedExpert, apart, arm_quantities, constant, relative
 
 _TRAVEL_M = 0.010
 
@@ -35,27 +27,25 @@ def reward(world, action):
     }
 
 
-class PressButton(TabletopTask):
+@dataclass(kw_only=True, eq=False, repr=False)
+class PressButton(ArticulatedTask):
     """A spring-loaded button of 10 mm travel shall be pressed by at least `pressed_fraction` of it.
 
     Args:
-        instruction: what the robot shall do.
         pressed_fraction: share of the travel that counts as pressed.
-        spread_m: half widths of the button's places in x and y [m].
-        episode_steps: actions per episode.
-        aliases: published names of quantities.
+
+    The other arguments are those of `ArticulatedTask`.
     """
 
     name, scene = "press_button", "button"
+    base_body, joint, jaw_rad = "button_base", "button_slide", -0.1  # the jaws nearly shut
     quantities = {
         **arm_quantities(),
         Quantity(
             "button.top_position", (3,), "m", "world", "middle of the cap's upper face; sinks when pressed"
         ): Frame("site", "button_top"),
         Quantity("button.travel", (), "m", "-", "how far the cap can be pressed"): constant(_TRAVEL_M),
-        Quantity("button.pressed_depth", (), "m", "joint", "how far the cap is pressed down"): JointPosition(
-            "button_slide"
-        ),
+        Quantity("button.pressed_depth", (), "m", "joint", "how far the cap is pressed down"): JointPosition(joint),
         Quantity("button.pressed_fraction", (), "1", "-", "0 not pressed to 1 pressed all the way"): Computed(
             lambda v: np.clip(v["button.pressed_depth"] / _TRAVEL_M, 0.0, 1.0)
         ),
@@ -65,22 +55,10 @@ class PressButton(TabletopTask):
     }
     observation = (*ARM_OBSERVATION, "button.top_position", "gripper.to_button", "button.pressed_fraction")
 
-    def __init__(
-        self,
-        *,
-        instruction: str,
-        pressed_fraction: float = 0.8,
-        spread_m: tuple[float, float] = (0.04, 0.08),
-        episode_steps: int = 60,
-        aliases: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(instruction=instruction, episode_steps=episode_steps, aliases=aliases)
-        self.pressed_fraction, self.spread_m = pressed_fraction, spread_m
-
-    def start(self, rng: np.random.Generator, n: int) -> Start:
-        """The arm near home with its jaws nearly shut, the button somewhere in front of it."""
-        states = self.noisy_home(rng, n, jaw_rad=-0.1)
-        return Start(states, edits=self.prop_edits(rng, n, "button_base", spread_m=self.spread_m, spread_rad=0.0))
+    pressed_fraction: float = 0.8
+    spread_m: tuple[float, float] = (0.04, 0.08)
+    spread_rad: float = field(default=0.0, init=False)  # the cap is round: no key for it
+    episode_steps: int = 60
 
     def success(self, world: World) -> np.ndarray:
         """The cap is down by the wanted share of its travel."""

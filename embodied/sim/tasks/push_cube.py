@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -70,6 +72,7 @@ def goal_quantities(meaning: str) -> dict[Quantity, Source]:
     }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CubeTask(TabletopTask):
     """Base of the cube tasks: one cube of 28 mm and 25 g on the table.
 
@@ -80,25 +83,25 @@ class CubeTask(TabletopTask):
         cube_yaw_rad: half width of the cube's yaw about the radial direction from the arm [rad].
         episode_steps: actions per episode.
         aliases: published names of quantities.
+
+    Attributes:
+        arm_rad: angles of the five arm joints at the start, before the noise [rad]; None is the home pose.
+        jaw_rad: angle of the moving jaw at the start, before the noise [rad].
     """
 
     scene = "cube"
-    arm_rad: tuple[float, ...] | None = None  # pose of the arm at the start; None is home
-    jaw_rad = 0.6
+    arm_rad: ClassVar[tuple[float, ...] | None] = None
+    jaw_rad: ClassVar[float] = 0.6
 
-    def __init__(
-        self,
-        *,
-        instruction: str,
-        cube_low_m: tuple[float, float] = (0.17, -0.07),
-        cube_high_m: tuple[float, float] = (0.25, 0.07),
-        cube_yaw_rad: float = 0.4,
-        episode_steps: int = 100,
-        aliases: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(instruction=instruction, episode_steps=episode_steps, aliases=aliases)
-        self.cube_low_m, self.cube_high_m = np.array(cube_low_m, float), np.array(cube_high_m, float)
-        self.cube_yaw_rad = cube_yaw_rad
+    instruction: str
+    cube_low_m: tuple[float, float] = (0.17, -0.07)
+    cube_high_m: tuple[float, float] = (0.25, 0.07)
+    cube_yaw_rad: float = 0.4
+    episode_steps: int = 100
+    aliases: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__(instruction=self.instruction, episode_steps=self.episode_steps, aliases=self.aliases)
 
     def place_cube(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
         """States `(n, n_state)` with the arm near home and the cube lying on the table; the cubes' places `(n, 3)`."""
@@ -120,15 +123,16 @@ def _push_position(v: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.column_stack([v["cube.position"][:, :2] - 0.02 * way, np.full(len(way), 0.025)])
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PushCube(CubeTask):
     """The cube shall come to rest in a goal circle on the table.
 
     Args:
-        instruction: what the robot shall do.
         tolerance_m: radius around the goal within which the cube's centre must rest [m].
         goal_distance_m: nearest and furthest goal from the cube [m].
         goal_cone_rad: half angle of the cone of goals about straight away from the arm [rad].
-        **rest: see `CubeTask`.
+
+    The other arguments are those of `CubeTask`.
     """
 
     name = "push_cube"
@@ -159,18 +163,9 @@ class PushCube(CubeTask):
         "cube.to_goal",
     )
 
-    def __init__(
-        self,
-        *,
-        instruction: str,
-        tolerance_m: float = 0.04,
-        goal_distance_m: tuple[float, float] = (0.08, 0.14),
-        goal_cone_rad: float = 0.5,
-        **rest,
-    ) -> None:
-        super().__init__(instruction=instruction, **rest)
-        self.tolerance_m, self.goal_cone_rad = tolerance_m, goal_cone_rad
-        self.goal_distance_m = np.array(goal_distance_m, float)
+    tolerance_m: float = 0.03
+    goal_distance_m: tuple[float, float] = (0.08, 0.14)
+    goal_cone_rad: float = 0.7
 
     def start(self, rng: np.random.Generator, n: int) -> Start:
         """The cube in its area; the goal in a cone in front of it."""

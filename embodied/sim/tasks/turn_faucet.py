@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from embodied.core.quantities import Quantity
 from embodied.core.world import World
-from embodied.sim.reads import Computed, Frame, JointPosition, JointVelocity
-from embodied.sim.tabletop import (
-    ARM_OBSERVATION,
-    ScriptedExpert,
-    TabletopTask,
-    apart,
-    arm_quantities,
-    comfortable_pitch,
-    constant,
-    relative,
-)
-from embodied.sim.task import Start
+from embodied.sim.articulated import ArticulatedTask, swing_direction, to_handle
+from embodied.sim.reads import Frame, JointPosition, JointVelocity
+from embodied.sim.tabletop import ARM_OBSERVATION, ScriptedExpert, apart, arm_quantities, comfortable_pitch, constant
 
 _MAX_ANGLE = 1.6  # end stop of the lever [rad]
 
@@ -37,26 +28,18 @@ def reward(world, action):
     }
 
 
-def _handle_direction(v: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Unit vector of the handle's way when it turns on: the lever's arm, rotated by +90 degrees about z."""
-    arm = v["faucet.handle_position"] - v["faucet.axis_position"]
-    way = np.stack([-arm[:, 1], arm[:, 0], np.zeros(len(arm))], axis=-1)
-    return way / np.linalg.norm(way, axis=-1, keepdims=True)
-
-
-class TurnFaucet(TabletopTask):
+@dataclass(kw_only=True, eq=False, repr=False)
+class TurnFaucet(ArticulatedTask):
     """The lever, which points at the robot, shall be turned to the right by at least `turned_deg`.
 
     Args:
-        instruction: what the robot shall do.
         turned_deg: angle that counts as turned [degrees].
-        spread_m: half widths of the faucet's places in x and y [m].
-        spread_rad: half width of its yaw [rad].
-        episode_steps: actions per episode.
-        aliases: published names of quantities.
+
+    The other arguments are those of `ArticulatedTask`.
     """
 
     name, scene = "turn_faucet", "faucet"
+    base_body, joint, jaw_rad = "faucet_base", "faucet_hinge", -0.1  # the jaws nearly shut
     quantities = {
         **arm_quantities(),
         Quantity("faucet.handle_position", (3,), "m", "world", "upright handle at the end of the lever"): Frame(
@@ -67,17 +50,13 @@ class TurnFaucet(TabletopTask):
         ): Frame("body", "faucet_lever"),
         Quantity(
             "faucet.handle_direction", (3,), "1", "world", "unit vector in which the handle moves when the angle grows"
-        ): Computed(_handle_direction),
+        ): swing_direction("faucet.handle_position", "faucet.axis_position", 1.0),
         Quantity("faucet.angle", (), "rad", "joint", "how far the lever is turned, 0 at the start"): JointPosition(
-            "faucet_hinge"
+            joint
         ),
-        Quantity("faucet.angular_velocity", (), "rad/s", "joint", "how fast the angle grows"): JointVelocity(
-            "faucet_hinge"
-        ),
+        Quantity("faucet.angular_velocity", (), "rad/s", "joint", "how fast the angle grows"): JointVelocity(joint),
         Quantity("faucet.max_angle", (), "rad", "-", "angle at which the lever meets its stop"): constant(_MAX_ANGLE),
-        Quantity("gripper.to_handle", (3,), "m", "world", "handle position minus gripper position"): relative(
-            "faucet.handle_position", "gripper.position"
-        ),
+        **to_handle("faucet"),
     }
     observation = (
         *ARM_OBSERVATION,
@@ -89,23 +68,8 @@ class TurnFaucet(TabletopTask):
         "faucet.angular_velocity",
     )
 
-    def __init__(
-        self,
-        *,
-        instruction: str,
-        turned_deg: float = 60.0,
-        spread_m: tuple[float, float] = (0.03, 0.03),
-        spread_rad: float = 0.2,
-        episode_steps: int = 100,
-        aliases: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(instruction=instruction, episode_steps=episode_steps, aliases=aliases)
-        self.turned_deg, self.spread_m, self.spread_rad = turned_deg, spread_m, spread_rad
-
-    def start(self, rng: np.random.Generator, n: int) -> Start:
-        """The arm near home with its jaws nearly shut, the lever at rest."""
-        edits = self.prop_edits(rng, n, "faucet_base", spread_m=self.spread_m, spread_rad=self.spread_rad)
-        return Start(self.noisy_home(rng, n, jaw_rad=-0.1), edits=edits)
+    turned_deg: float = 60.0
+    spread_rad: float = 0.2
 
     def success(self, world: World) -> np.ndarray:
         """The lever is turned far enough."""

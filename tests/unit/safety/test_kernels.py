@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embodied.safety.kernels import jumps, limit_batch, limit_scalar, stopping_targets
+from embodied.safety.kernels import clamped_batch, jumps, limit_batch, limit_scalar, stopping_targets
 
 SLACK = 1e-9
 # Joint limits of -1000..1000 rad or 1e-3 s steps are far outside any robot: the properties must not hang on scale.
@@ -45,12 +45,27 @@ def keywords(rows, dt_s, kind):
 def test_scalar_and_batch_are_equal_bit_by_bit(case):
     target, rows, dt_s = case
     one = limit_scalar(target, rows["last"], rows["velocity"], **keywords(rows, dt_s, list))
-    many = limit_batch(
-        np.tile(target, (3, 1)), np.array(rows["last"]), np.array(rows["velocity"]), **keywords(rows, dt_s, np.array)
+    targets = np.tile(target, (3, 1))
+    limited, velocity = limit_batch(
+        targets, np.array(rows["last"]), np.array(rows["velocity"]), **keywords(rows, dt_s, np.array)
     )
+    many = limited, velocity, clamped_batch(targets, limited)
     for a, b in zip(one, many, strict=True):
         for row in b:
             np.testing.assert_array_equal(np.array(a), row)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_no_acceleration_limit_is_an_infinite_one(case):
+    target, rows, dt_s = case
+    bounds = keywords(rows, dt_s, np.array)
+    bounds["max_acceleration"] = np.full(len(target), np.inf)
+    last, velocity = np.array(rows["last"]), np.array(rows["velocity"])
+    infinite = limit_batch(np.array(target), last, velocity, **bounds)
+    none = limit_batch(np.array(target), last, velocity, **{**bounds, "max_acceleration": None})
+    for a, b in zip(infinite, none, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @settings(max_examples=400, deadline=None)
