@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from embodied.core.files import write_json
-from embodied.core.runs import machine_provenance
+from embodied.core.files import read_json, write_json
+from embodied.core.runs import find_runs, machine_provenance
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -96,3 +97,32 @@ def timed(function: Callable[[], int]) -> tuple[int, float, float]:
     wall, cpu = time.perf_counter(), cpu_s()
     steps = function()
     return steps, time.perf_counter() - wall, cpu_s() - cpu
+
+
+def train(task: str, seed: int, reward: str, folder: Path, *more: str) -> dict[str, Any]:
+    """One run of `embodied train`; its result.json, with the screen and the duration of the whole command.
+
+    Args:
+        task: name of the task.
+        seed: seed of the training.
+        reward: option of the group `reward`.
+        folder: where the run goes; must hold no other.
+        more: further words of the command.
+    """
+    begin = time.monotonic()
+    words = [f"task={task}", f"seed={seed}", f"reward={reward}", f"runs_dir={folder}", "video.episodes=0", *more]
+    done = subprocess.run(
+        [sys.executable, "-m", "embodied.commands.main", "train", *words], capture_output=True, text=True
+    )
+    runs = find_runs(folder)
+    if done.returncode or not runs or runs[0].result is None:
+        return {"error": (done.stderr or done.stdout).strip().splitlines()[-1:]}
+    run = runs[0]
+    check = read_json(run / "reward" / "round_0" / "check.json")
+    screen = check["screen"] or {}
+    return {
+        **run.result,
+        "run": str(run.path),
+        "screen_auc": screen.get("auc"),
+        "seconds": round(time.monotonic() - begin, 1),
+    }

@@ -11,44 +11,22 @@ Tasks that a run leaves out keep their rows of the last result.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from common import RESULTS, finish
+from common import RESULTS, finish, train
 
 from embodied.core.files import read_json
-from embodied.core.runs import find_runs
 from embodied.core.stats import wilson_interval
 
 REQUIRED = ("reach", "press_button", "close_drawer", "open_drawer", "push_cube")
 OTHERS = ("lift_cube", "pick_cube", "turn_faucet", "open_cabinet_door")
 ORDER = (*REQUIRED, *OTHERS)
 TARGET = 0.9
-
-
-def train(task: str, seed: int, reward: str, folder: Path) -> dict:
-    """One run of the command; returns its result.json, with the duration of the whole command."""
-    begin = time.monotonic()
-    words = [f"task={task}", f"seed={seed}", f"reward={reward}", f"runs_dir={folder}", "video.episodes=0"]
-    done = subprocess.run(
-        [sys.executable, "-m", "embodied.commands.main", "train", *words], capture_output=True, text=True
-    )
-    runs = find_runs(folder)
-    if done.returncode or not runs or runs[0].result is None:
-        return {"error": (done.stderr or done.stdout).strip().splitlines()[-1:]}
-    run = runs[0]
-    check = read_json(run / "reward" / "round_0" / "check.json")
-    return {
-        **run.result,
-        "screen_auc": (check["screen"] or {}).get("auc"),
-        "seconds": round(time.monotonic() - begin, 1),
-    }
 
 
 def main() -> None:

@@ -55,6 +55,7 @@ def _write(composed) -> int:
     from embodied.core.errors import EmbodiedError
     from embodied.core.runs import RunFolder
     from embodied.rl.pipeline import Pipeline, make_task
+    from embodied.rl.rounds import round_folder
 
     config = composed.config
     task = make_task(config["task"], composed.trusted_packages)
@@ -69,7 +70,7 @@ def _write(composed) -> int:
         raise
     written = {"writer": program.writer, "sha256": program.sha256, "evaluation": program.evaluation}
     folder.finish({"task": task.name, "instruction": pipeline.task.instruction, "reward": written})
-    print(f"program: {folder / 'reward' / 'round_0' / 'program.py'}")
+    print(f"program: {round_folder(folder, len(pipeline.rounds)) / 'program.py'}")
     print(json.dumps({"task": task.name, "writer": program.writer, "sha256": program.sha256, **check.to_json()}))
     return 0
 

@@ -14,6 +14,8 @@ policy is trained with it, and the report compares it with the expert reward at 
   reward=<name>          text2reward, text2reward_few_shot, library, expert, file
   llm=<name>             replay (recorded answers), openai, local, manual
   trainer=ppo|sac        settings: trainer.total_steps=..., trainer.settings.gamma=...
+  feedback="..." parent=<run folder>
+                         a better program for what you saw (observed="...") and want changed
   resume=<run folder>    go on with an interrupted run
   -m                     sweep: embodied train -m seed=0,1,2
 
@@ -21,6 +23,7 @@ examples:
   embodied train task=reach
   embodied train task=push_cube instruction="Push the cube onto the mark." llm=openai llm.model=gpt-4o
   embodied train task=open_drawer reward=library
+  embodied train task=reach parent=runs/<day>/<run> observed="It circles the goal." feedback="It shall stop there."
 """
 RESUMABLE = ("evaluation", "n_threads", "checkpoint_every_steps", "video")
 

@@ -121,7 +121,19 @@ class RewardProgram:
         ):
             raise RewardCodeError("WEIGHTS must be a dict from term name to a finite number")
         by_row = entry == PUBLISHED_ENTRY or self.evaluation != "batched"
-        return BoundReward(scope[entry], {**weights, **self.weights}, by_row=by_row)
+        return BoundReward(scope[entry], {**weights, **self.weights}, by_row=by_row, lines=self.term_lines())
+
+    def term_lines(self) -> dict[str, int]:
+        """Where the source sets each term, by name: `{"name": ...}` or `terms["name"] = ...`; the last place counts."""
+        lines: dict[str, int] = {}
+        for node in ast.walk(ast.parse(self.source)):
+            keys = node.keys if isinstance(node, ast.Dict) else ()
+            if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+                keys = (node.slice,)
+            for key in keys:
+                if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                    lines[key.value] = max(key.lineno, lines.get(key.value, 0))
+        return lines
 
 
 class BoundReward:
@@ -130,8 +142,10 @@ class BoundReward:
     Calling it gives `(total, terms)`: `total` of the world's batch shape, `terms` the weighted terms by name.
     """
 
-    def __init__(self, function: Any, weights: Mapping[str, float], *, by_row: bool) -> None:
-        self.function, self.weights, self.by_row = function, dict(weights), by_row
+    def __init__(
+        self, function: Any, weights: Mapping[str, float], *, by_row: bool, lines: Mapping[str, int] | None = None
+    ) -> None:
+        self.function, self.weights, self.by_row, self.lines = function, dict(weights), by_row, dict(lines or {})
 
     def __call__(self, world: World, action: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Evaluates the program.
@@ -179,13 +193,14 @@ class BoundReward:
                 result = self.function(world, private)
         except Exception as error:
             raise _as_code_error(error) from None
-        return check_terms(result, batch)
+        return check_terms(result, batch, self.lines)
 
 
-def check_terms(result: Any, batch: tuple[int, ...]) -> dict[str, np.ndarray]:
+def check_terms(result: Any, batch: tuple[int, ...], lines: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
     """Checks what a program returned and gives float arrays of the batch's shape.
 
     Accepts a dict of terms, one number or array (named `reward`), or `(number, dict)` whose dict is informative.
+    `lines` says where the source sets each term, for the error.
 
     Raises:
         RewardCodeError: wrong type, shape, a value that is not finite, or |value| > 1e6.
@@ -195,7 +210,14 @@ def check_terms(result: Any, batch: tuple[int, ...]) -> dict[str, np.ndarray]:
             raise RewardCodeError("a returned tuple must be (number, dict of terms)")
         result = result[0]
     named = result if isinstance(result, dict) else {"reward": result}
-    return {name: _check_term(name, value, batch) for name, value in named.items()}
+    checked = {}
+    for name, value in named.items():
+        try:
+            checked[name] = _check_term(name, value, batch)
+        except RewardCodeError as error:
+            line = (lines or {}).get(name) if isinstance(name, str) else None
+            raise RewardCodeError(error.message, line) from None
+    return checked
 
 
 def _check_term(name: Any, value: Any, batch: tuple[int, ...]) -> np.ndarray:

@@ -85,7 +85,8 @@ class RunFolder:
     def discard_unbegun(self) -> None:
         """Removes the folder of a run that ended before there was an answer or a program: nothing had begun."""
         answered = any(row.get("answers") for row in read_jsonl(self / "llm" / "calls.jsonl"))
-        if answered or (self / "reward").exists():
+        written = (path for path in (self / "reward").glob("round_*/*") if path.name != "feedback.json")
+        if answered or any(written):
             return
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):  # of another run on the same day

@@ -32,6 +32,7 @@ from embodied.rewards.text2reward import PROMPT_VERSION
 from embodied.rl.evaluate import Evaluation, evaluate, random_actor
 from embodied.rl.job import FINAL_SEED, SELECTION_SEED, Job, Listener, Trainer
 from embodied.rl.policy import MLPPolicy
+from embodied.rl.rounds import open_rounds, round_folder
 from embodied.rl.tensorboard import Scalars
 from embodied.sim.task import Task
 
@@ -96,16 +97,21 @@ class Pipeline:
         given = self.config.get("instruction")
         return {**self.config["task"], **({"instruction": given} if given else {})}
 
-    def program(self, feedback: tuple[Feedback, ...] = ()) -> tuple[RewardProgram, Check]:
+    @cached_property
+    def rounds(self) -> tuple[Feedback, ...]:
+        """The feedback rounds that came before this program, oldest first."""
+        return open_rounds(self.config, self.run, self.task.name)
+
+    def program(self) -> tuple[RewardProgram, Check]:
         """Writes the reward, or reads what an interrupted run has written."""
-        folder = self.run / "reward" / f"round_{len(feedback)}"
+        folder = round_folder(self.run, len(self.rounds))
         if (folder / "program.json").is_file():
             known = read_json(folder / "check.json")
             return RewardProgram.from_json(read_json(folder / "program.json")), Check(**known)
         writer = build(self.config["reward"], trusted_packages=self.trusted_packages, tools=self.tools)
         self.say(f"writing the reward for: {self.task.instruction}")
         try:
-            program = writer.propose(self.task.description(), feedback, n=1)[0]
+            program = writer.propose(self.task.description(), self.rounds, n=1)[0]
         finally:
             self._keep_attempts(folder)
         check = self._check(program)
@@ -243,6 +249,7 @@ def result_of(pipeline: Pipeline, program: RewardProgram, outcome: Outcome) -> d
         "task": pipeline.task.name,
         "instruction": pipeline.task.instruction,
         "reward": {"writer": program.writer, "sha256": program.sha256, "evaluation": program.evaluation},
+        "round": len(pipeline.rounds),
         "trainer": config["trainer"]["algorithm"],
         "seed": config["seed"],
         "steps": config["trainer"]["total_steps"],

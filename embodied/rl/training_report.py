@@ -15,6 +15,7 @@ from embodied.core.writer import Check
 from embodied.rl.film import film
 from embodied.rl.job import FINAL_SEED, policy_actor
 from embodied.rl.pipeline import Outcome, Pipeline
+from embodied.rl.rounds import round_folder
 
 LABELS = {"written": "written reward", "expert": "expert reward", "random": "random policy"}
 
@@ -65,7 +66,7 @@ def _origin(program: RewardProgram) -> dict[str, Any]:
 
 def _rounds(pipeline: Pipeline) -> list[page.Round]:
     """The dialogue with the model, from the run folder: a resumed run has it too."""
-    folder = pipeline.run / "reward" / "round_0"
+    folder = round_folder(pipeline.run, len(pipeline.rounds))
     files = sorted(folder.glob("attempt*.json"), key=lambda p: int(p.stem.partition("_")[2] or 0))
     attempts = [Check(**read_json(path)) for path in files]
     rounds = []
@@ -148,7 +149,10 @@ def _films(pipeline: Pipeline, outcome: Outcome) -> tuple[list[tuple[str, bytes]
 
 
 def _notes(program: RewardProgram, check: Check, pipeline: Pipeline) -> list[str]:
-    notes = []
+    notes = [
+        f"Round {number}. What a person saw: {one.description} What they wanted changed: {one.request}"
+        for number, one in enumerate(pipeline.rounds)
+    ]
     came_by = program.provenance.get("came_by")
     if program.writer == "library":
         notes.append("This reward was retrieved from the library of hand-written programs; no language model wrote it.")

@@ -91,6 +91,7 @@ class BatchEnv:
         )
         self.seed(seed)
         self.randomization = randomization
+        self._judge = task.judge(n_envs)
         self._parameters: dict[str, np.ndarray] = {}
         self._edits: dict[str, tuple[str, Any, np.ndarray]] = {}
         self._control = np.tile(self.engine.initial_control, (n_envs, 1))
@@ -155,7 +156,8 @@ class BatchEnv:
         self._elapsed += 1
         self._before, self._moment = self._moment, self._read()
         world = self._world_of(self._moment, before)
-        success, terminated = task.success(world), task.terminated(world)
+        success = task.success(world) if self._judge is None else self._judge.update(world)
+        terminated = task.terminated(world)
         truncated = (self._elapsed >= task.episode_steps) & ~terminated
         final = self._observe(world)
         self._world, observation = world, final
@@ -227,6 +229,8 @@ class BatchEnv:
             edits += self.randomization.draw_edits(self.rng, self.task.model, len(rows))
             self._delay[rows] = self.randomization.draw_delay(self.rng, len(rows))
         control = self.engine.initial_control if start.control is None else start.control
+        if self._judge is not None:
+            self._judge.reset(rows)
         # Copies: the worlds of old moments keep the old arrays.
         self.engine.states, self.engine.control = self.engine.states.copy(), self.engine.control.copy()
         self._control, self._t0 = self._control.copy(), self._t0.copy()
@@ -268,6 +272,8 @@ class BatchEnv:
             "delay": self._delay.copy(),
             "pending": np.array(self._pending),
         }
+        if self._judge is not None:
+            arrays["judge"] = self._judge.state.copy()
         arrays |= {f"parameter/{k}": v.copy() for k, v in self._parameters.items()}
         arrays |= {f"edit/{k}": v[2].copy() for k, v in self._edits.items()}
         for prefix, moment in (("now", self._moment), ("before", self._before)):
@@ -309,6 +315,8 @@ class BatchEnv:
         self._control, self._t0 = np.array(arrays["control"]), np.array(arrays["t0"])
         self._elapsed, self._delay = np.array(arrays["elapsed"]), np.array(arrays["delay"])
         self._pending = [np.array(row) for row in arrays["pending"]]
+        if self._judge is not None:
+            self._judge.state = np.array(arrays["judge"])
         self._parameters = {name: np.array(arrays[f"parameter/{name}"]) for name in self._parameters}
         everyone = np.arange(self.n_envs)
         for key, (field, index, _) in list(self._edits.items()):

@@ -23,17 +23,21 @@ from embodied.sim.task import Start, Task
 _ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 
 
-def planar_quantities(joints: tuple[str, ...], *, clip_velocity: bool) -> dict[Quantity, Source]:
+def planar_quantities(joints: tuple[str, ...], *, start_height_m: float, clip_velocity: bool) -> dict[Quantity, Source]:
     """Quantities of a planar robot whose first joints are `rootx`, `rootz`, `rooty`; angles in rad."""
     table: dict[Quantity, Source] = {
         Quantity("torso.position_x", (), "m", "world", "forward position"): StateSlice("qpos", index=0),
-        Quantity("torso.position_z", (), "m", "world", "height coordinate of the root joint"): StateSlice(
-            "qpos", index=1
-        ),
-        Quantity("torso.pitch", (), "rad", "world", "pitch about the y axis, 0 upright"): StateSlice("qpos", index=2),
+        Quantity(
+            "torso.position_z", (), "m", "world", f"height of the torso, {start_height_m:g} at the start"
+        ): StateSlice("qpos", index=1),
+        Quantity(
+            "torso.pitch", (), "rad", "world", "pitch, 0 upright, positive forward; not wrapped: 2 pi after one turn"
+        ): StateSlice("qpos", index=2),
         Quantity("torso.velocity_x", (), "m/s", "world", "forward velocity"): StateSlice("qvel", index=0),
         Quantity("torso.velocity_z", (), "m/s", "world", "upward velocity"): StateSlice("qvel", index=1),
-        Quantity("torso.pitch_rate", (), "rad/s", "world", "pitch velocity"): StateSlice("qvel", index=2),
+        Quantity("torso.pitch_rate", (), "rad/s", "world", "pitch velocity, positive when turning forward"): StateSlice(
+            "qvel", index=2
+        ),
     }
     for joint in joints:
         words = joint.replace("_joint", "")
@@ -53,10 +57,12 @@ def planar_quantities(joints: tuple[str, ...], *, clip_velocity: bool) -> dict[Q
     return table
 
 
-def free_quantities(joints: tuple[str, ...]) -> dict[Quantity, Source]:
-    """Quantities of a robot with a free torso joint `root`."""
+def free_quantities(joints: Mapping[str, str], *, start_height_m: float) -> dict[Quantity, Source]:
+    """Quantities of a robot with a free torso joint `root`; `joints` maps each joint to its range in words."""
     table: dict[Quantity, Source] = {
-        Quantity("torso.position", (3,), "m", "world", "position of the torso"): FreeBody("root", "position"),
+        Quantity(
+            "torso.position", (3,), "m", "world", f"position of the torso; z is {start_height_m:g} at the start"
+        ): FreeBody("root", "position"),
         Quantity("torso.quaternion", (4,), "1", "world", "orientation wxyz of the torso"): FreeBody(
             "root", "quaternion"
         ),
@@ -67,8 +73,8 @@ def free_quantities(joints: tuple[str, ...]) -> dict[Quantity, Source]:
             "root", "angular_velocity"
         ),
     }
-    for joint in joints:
-        table[Quantity(f"{joint}.angle", (), "rad", "joint", f"angle of joint {joint}")] = JointPosition(joint)
+    for joint, span in joints.items():
+        table[Quantity(f"{joint}.angle", (), "rad", "joint", f"angle of joint {joint}{span}")] = JointPosition(joint)
         table[Quantity(f"{joint}.velocity", (), "rad/s", "joint", f"velocity of joint {joint}")] = JointVelocity(joint)
     size = 6 + len(joints)
     table[Quantity("coordinates", (size - 1,), "m, 1, rad", "joint", "height, orientation wxyz and joint angles")] = (

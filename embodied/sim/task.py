@@ -66,6 +66,47 @@ class Expert(Protocol):
         ...
 
 
+class Judge(Protocol):
+    """Decides success over time, where one moment does not show it ("for one second", "waves").
+
+    Attributes:
+        state: all that it remembers, one row per environment `(n, ...)`; getting and setting it is exact.
+    """
+
+    state: np.ndarray
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Forgets the past of the environments `rows` (new episodes)."""
+        ...
+
+    def update(self, world: World) -> np.ndarray:
+        """Sees the next step of all n environments; says which have succeeded now, bool `(n,)`."""
+        ...
+
+
+class HeldFor:
+    """Success once the task's predicate has held without a break.
+
+    Args:
+        task: the task.
+        n: number of environments.
+        seconds: how long [s].
+    """
+
+    def __init__(self, task: Task, n: int, seconds: float) -> None:
+        self.task, self.needed = task, max(1, round(seconds / task.control_dt_s))
+        self.state = np.zeros(n)
+
+    def reset(self, rows: np.ndarray) -> None:
+        """New episodes in the environments `rows`."""
+        self.state[rows] = 0.0
+
+    def update(self, world: World) -> np.ndarray:
+        """Counts the steps, bool `(n,)`."""
+        self.state = np.where(self.task.success(world), self.state + 1.0, 0.0)
+        return self.state >= self.needed
+
+
 class Task(ABC):
     """Base of all simulated tasks.
 
@@ -111,7 +152,11 @@ class Task(ABC):
 
     @abstractmethod
     def success(self, world: World) -> np.ndarray:
-        """Whether the task is done, bool `(...)`."""
+        """Whether the task is done, bool `(...)`; with a `judge`, whether this moment is part of what it asks."""
+
+    def judge(self, n: int) -> Judge | None:
+        """Decides success over time for n environments; None where `success` of a moment is enough."""
+        return None
 
     def terminated(self, world: World) -> np.ndarray:
         """Whether the episode has ended for good (a fall), bool `(...)`; success does not end an episode."""

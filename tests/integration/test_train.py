@@ -65,6 +65,11 @@ def test_the_result(trained):
     assert 0 <= result["success"]["low"] <= result["success"]["rate"] <= result["success"]["high"] <= 1
     # The written reward is the expert's own: training it twice would show nothing.
     assert set(result["baselines"]) == {"random"}
+    # All rows of the report are measured on the same fresh starts, and the choice on others.
+    assert result["baselines"]["random"]["seed"] == result["success"]["seed"]
+    chosen_on = {row["seed"] for row in trained.metrics() if row["kind"] == "evaluation"}
+    assert chosen_on
+    assert result["success"]["seed"] not in chosen_on
     assert MLPPolicy.load(trained / result["policy"]).task == "reach"
 
 
@@ -78,6 +83,7 @@ def test_the_records_of_training(trained):
     lock = next(row for row in trained.events() if row["event"] == "training_started")["lock"]
     assert {"landlock", "seccomp", "rlimits"} <= set(lock["layers"])
     assert lock["missing"] == {}
+    assert {*WORDS, STEPS, "name=whole"} <= set((trained / "overrides.txt").read_text().splitlines())
     given = read_json(trained / "provenance.json")
     assert given["seed"] == 0
     assert given["packages"]["torch"]
@@ -88,6 +94,10 @@ def test_the_report_is_one_self_contained_page(trained):
     assert "Move the gripper to the goal position" in page
     text = html.unescape(re.sub("<[^>]*>", "", page))
     assert "def reward(world, action)" in text
+    found = trained.result["success"], trained.result["baselines"]["random"]
+    for row in found:  # no rate without its interval: in the bars, and in the headline
+        assert text.count(f"{row['low']:.0%} to {row['high']:.0%}") >= 1 + (found[0]["rate"] == found[1]["rate"])
+    assert f"(95% interval {found[0]['low']:.0%} to {found[0]['high']:.0%})" in text
     for link in ('src="http', "src='http", 'href="http', "url(http", "@import"):
         assert link not in page
     if opengl_works():

@@ -48,7 +48,8 @@ class Layout:
     Attributes:
         goal: what the benchmark calls the target position `(n, 3)` [m, world].
         body: place of the task's `moved_body` `(n, 3)` [m, world], or None where it has none.
-        joints: joint positions by joint name, `(n, k)` for all k coordinates of a joint; their velocities are 0.
+        joints: joint positions by joint name, `(n, k)` for the first k coordinates of a joint (three of a free
+            joint leave its orientation as it came to rest); the joint's velocities are 0.
         parameters: further constants of the episode by name, `(n, ...)`.
     """
 
@@ -61,9 +62,11 @@ class Layout:
 def hand_quantities() -> dict[Quantity, Source]:
     """The quantities that every Meta-World task has."""
     return {
-        Quantity("hand.position", (3,), "m", "world", "position of the hand (end effector)"): Frame("body", "hand"),
-        Quantity("fingers.left", (3,), "m", "world", "tip of the left finger"): Frame("body", "leftclaw"),
-        Quantity("fingers.right", (3,), "m", "world", "tip of the right finger"): Frame("body", "rightclaw"),
+        Quantity(
+            "hand.position", (3,), "m", "world", "the hand (end effector), a few centimetres above the fingers' ends"
+        ): Frame("body", "hand"),
+        Quantity("fingers.left", (3,), "m", "world", "body of the left finger"): Frame("body", "leftclaw"),
+        Quantity("fingers.right", (3,), "m", "world", "body of the right finger"): Frame("body", "rightclaw"),
         Quantity("hand.openness", (), "1", "-", "0 fingers closed to 1 fully open"): Computed(_openness),
         Quantity("fingers.left_pad", (3,), "m", "world", "gripping pad of the left finger"): Frame("body", "leftpad"),
         Quantity("fingers.right_pad", (3,), "m", "world", "gripping pad of the right finger"): Frame(

@@ -19,11 +19,18 @@ def reward(world, action):
     }
 
 
+_JOINTS = {
+    name: f", {low} to {high}"
+    for i, (low, high) in enumerate(((0.52, 1.22), (-1.22, -0.52), (-1.22, -0.52), (0.52, 1.22)), 1)
+    for name, low, high in ((f"hip_{i}", -0.52, 0.52), (f"ankle_{i}", low, high))
+}
+
+
 class Ant(GymnasiumTask):
     """Run forward without falling or leaping."""
 
     name, xml, frame_skip = "ant", "ant.xml", 5
-    quantities = free_quantities(("hip_1", "ankle_1", "hip_2", "ankle_2", "hip_3", "ankle_3", "hip_4", "ankle_4"))
+    quantities = free_quantities(_JOINTS, start_height_m=0.75)
     observation = ("coordinates", "velocities")
 
     def terminated(self, world: World) -> np.ndarray:

@@ -17,5 +17,7 @@ class HalfCheetah(GymnasiumTask):
     """Run forward."""
 
     name, xml, frame_skip = "half_cheetah", "half_cheetah.xml", 5
-    quantities = planar_quantities(("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot"), clip_velocity=False)
+    quantities = planar_quantities(
+        ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot"), start_height_m=0.0, clip_velocity=False
+    )
     observation = ("coordinates", "velocities")

@@ -23,7 +23,7 @@ class Hopper(GymnasiumTask):
     """Hop forward without falling."""
 
     name, xml, frame_skip, normal_velocity_noise = "hopper", "hopper.xml", 4, False
-    quantities = planar_quantities(("thigh_joint", "leg_joint", "foot_joint"), clip_velocity=True)
+    quantities = planar_quantities(("thigh_joint", "leg_joint", "foot_joint"), start_height_m=1.25, clip_velocity=True)
     observation = ("coordinates", "velocities_clipped")
 
     def terminated(self, world: World) -> np.ndarray:

@@ -34,7 +34,7 @@ class Humanoid(GymnasiumTask):
 
     name, xml, frame_skip, normal_velocity_noise = "humanoid", "humanoid.xml", 5, False
     quantities = {
-        **free_quantities(_JOINTS),
+        **free_quantities(dict.fromkeys(_JOINTS, ""), start_height_m=1.4),
         Quantity("body.center_of_mass", (3,), "m", "world", "centre of mass of the whole body"): CenterOfMass("torso"),
     }
     observation = ("coordinates", "velocities")

@@ -25,6 +25,7 @@ class Walker2d(GymnasiumTask):
     name, xml, frame_skip, normal_velocity_noise = "walker2d", "walker2d_v5.xml", 4, False
     quantities = planar_quantities(
         ("thigh_joint", "leg_joint", "foot_joint", "thigh_left_joint", "leg_left_joint", "foot_left_joint"),
+        start_height_m=1.25,
         clip_velocity=True,
     )
     observation = ("coordinates", "velocities_clipped")

@@ -78,6 +78,10 @@ def test_compare_shows_only_differences(root, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["differences"] == {"seed": [0, 9]}
     assert found["results"]["steps"] == [1000, 2000]
+    assert found["results"]["success"] == ["87% [79, 92] of 100"] * 2
+    assert found["results"]["success at the end"] == ["80%"] * 2
+    assert found["results"]["expert"] == ["90% [80, 95] of 100"] * 2
+    assert found["results"]["random"] == ["-"] * 2
     assert runs.run(["compare", "aaaa", "bbbb"]) == 0
     out = capsys.readouterr().out
     assert "seed" in out

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -111,6 +112,38 @@ def test_a_torn_last_line_is_left_out(tmp_path):
     with open(path, "a") as file:
         file.write('{"i": 3, "te')
     assert [row["i"] for row in read_jsonl(path)] == [0, 1, 2]
+
+
+@given(st.integers(1, 60))
+def test_a_torn_line_costs_no_line_after_it(tmp_path_factory, kept):
+    """Wherever the writer was killed: the resumed one's rows are all there, and so are those before."""
+    path = tmp_path_factory.mktemp("torn") / "events.jsonl"
+    append_jsonl(path, {"i": 0})
+    whole = path.stat().st_size
+    append_jsonl(path, {"i": 1, "text": "x" * 60})
+    os.truncate(path, whole + kept)
+    append_jsonl(path, {"i": 2})
+    append_jsonl(path, {"i": 3})
+    assert [row["i"] for row in read_jsonl(path)] == [0, 2, 3]
+
+
+def test_the_data_is_on_the_disk_before_the_name_and_the_name_before_the_return(tmp_path, monkeypatch):
+    calls: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor):
+        found = os.fstat(descriptor)
+        calls.append(("folder", 0) if stat.S_ISDIR(found.st_mode) else ("file", found.st_size))
+        fsync(descriptor)
+
+    def renamed(*names):
+        calls.append(("name", 0))
+        replace(*names)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    write_bytes(tmp_path / "x", b"abc")
+    assert calls == [("file", 3), ("name", 0), ("folder", 0)]
 
 
 def test_sha256_is_of_the_bytes(tmp_path):

@@ -145,10 +145,22 @@ def test_code_survives_colouring():
 
 
 @pytest.mark.parametrize(
-    "source", ["def f(:\n  '''open", "\tx = 1\r\n\x0c y", "", "a\rb", "x = '''1\n2\n3'''\n", "(" * 300]
+    ("source", "colours"),
+    [
+        ("def f(:\n  '''open", set()),
+        ("\tx = 1\r\n\x0c y", set()),
+        ("", set()),
+        ("a\rb", set()),
+        ("(" * 300, set()),
+        ("x = '''1\n2\n3'''\n", {"s"}),
+    ],
 )
-def test_code_that_is_no_python_is_shown_plain(source):
-    Page(f"<pre>{highlight(source)}</pre>")
+def test_code_is_shown_verbatim_and_what_is_no_python_plain(source, colours):
+    page = Page(f"<pre>{highlight(source)}</pre>")
+    shown = page.text.translate({0x2400 + code: code for code in range(32)})  # control characters are made visible
+    assert shown.strip("\n") == source.replace("\r\n", "\n").strip("\n")
+    marks = {value for _, name, value in page.attributes if name == "class"}
+    assert marks == {"l"} | colours
 
 
 @settings(max_examples=150, deadline=None)

@@ -50,6 +50,21 @@ def test_the_total_is_the_weighted_sum_and_batched_equals_by_row(n):
     np.testing.assert_allclose(heavier - total, terms["near"])
 
 
+@pytest.mark.parametrize("evaluation", ["batched", "by_row"])
+def test_the_callers_action_stays_the_callers(evaluation):
+    """The program's copy is read-only; the array that the simulation goes on with is neither locked nor changed."""
+    action = np.random.default_rng(1).uniform(-1, 1, (3, 2))
+    kept = action.copy()
+    bound = program(GOOD, evaluation).bind(reviewed=True)
+    bound(world(3), action)
+    np.testing.assert_array_equal(action, kept)
+    action[:] = 0.5
+    assert action.flags.writeable
+    leak = program("def reward(world, action):\n    return {'a': action[..., 0]}\n", evaluation).bind(reviewed=True)
+    _, terms = leak(world(3), action)
+    assert not np.shares_memory(terms["a"], action)
+
+
 def test_the_published_form_is_called_row_by_row():
     source = "def compute_dense_reward(self, action) -> float:\n    return float(-abs(self.x[0])), {'note': 'x'}\n"
     bound = program(source).bind(reviewed=True)

@@ -49,7 +49,15 @@ JSON = st.recursive(
 def test_arbitrary_json_gives_an_answer_or_a_wire_error(value, stream):
     data = events(value, "[DONE]") if stream else json.dumps(value).encode()
     with contextlib.suppress(WireError):
-        parse(data, stream)
+        answer = parse(data, stream)
+        assert answer.choices, "an answer without a choice is no answer"
+        for index, choice in answer.choices.items():
+            assert type(index) is int
+            for said in (choice.text, choice.refusal, choice.finish_reason, answer.model, answer.id):
+                assert said.encode("utf-8").decode() == said  # text that a file can hold
+        for count in (answer.usage.prompt_tokens, answer.usage.completion_tokens):
+            assert type(count) is int
+            assert count >= 0
 
 
 @given(

@@ -9,7 +9,7 @@ import pytest
 from scripted import DESCRIPTION, SCHEMA, Scripted, fenced
 
 from embodied.core.chat import Completion, Message, request_sha256
-from embodied.core.errors import ChatModelError, ConfigError, RewardCodeError
+from embodied.core.errors import ChatModelError, ConfigError, RewardCodeError, SandboxError
 from embodied.core.reward import RewardProgram
 from embodied.core.writer import Check, Feedback, LibraryEntry, WriterTools
 from embodied.rewards.check import Checker
@@ -125,6 +125,18 @@ def test_a_good_answer_is_taken_at_once():
     assert program.provenance["model"] == "scripted-model"
     assert program.provenance["prompt_sha256"] == request_sha256(chat.asked[0], 1, 0.0)
     assert [a.check.verdict for a in tools.attempts] == ["accepted"]
+
+
+def test_an_answer_that_was_paid_for_outlives_a_fault_of_the_check():
+    def broken(program):
+        raise SandboxError("no lock here")
+
+    tools = tools_of(Scripted([fenced(GOOD)]), broken)
+    with pytest.raises(SandboxError):
+        Text2Reward(tools).propose(DESCRIPTION, (), n=1)
+    (attempt,) = tools.attempts
+    assert attempt.completion.text == fenced(GOOD)
+    assert attempt.check.verdict == "not_checked"
 
 
 def test_a_fault_goes_back_with_its_line_and_is_mended():

@@ -133,6 +133,22 @@ def _ROLLOUTS(_cache=[]):  # noqa: B006 - one recording for all examples
     return _cache[0]
 
 
+ONLY_IN = {
+    "a batch of one": "world.time.shape == (1,)",
+    "a batch of two": "world.time.shape == (2,)",
+    "a batch of 64": "world.time.shape == (64,)",
+    "a batch in another order": "np.ravel(world.time)[0] > np.min(world.time)",
+}
+
+
+@pytest.mark.parametrize("where", ONLY_IN)
+def test_a_fault_that_shows_in_one_kind_of_batch_alone_is_found(where, rollouts, bind_here):
+    for size, believed in ((0.0, True), (1e-6, False)):
+        body = f"return {{'right': world.time, 'wrong': 0.0 * world.time + ({ONLY_IN[where]}) * {size}}}"
+        answer, _ = tried(body, rollouts)
+        assert answer["evaluation"] == ("batched" if believed else "by_row"), answer["note"]
+
+
 def test_the_note_tells_the_writer_what_to_do(rollouts, bind_here):
     answer, _ = tried("return {'a': world.time + np.mean(world.gripper.position)}", rollouts)
     assert "term 'a' is" in answer["note"]
@@ -212,6 +228,14 @@ def test_only_living_steps_count():
     assert report["terms"]["a"]["max"] == 0.0
 
 
+def test_a_random_episode_that_succeeds_is_not_held_against_the_program():
+    value, rollouts = hand_made([2, 3, 9, 0], success=(True, True, True, False))
+    report = screen({"a": value}, rollouts)
+    assert report["auc"] == report["terms"]["a"]["auc"] == 1.0
+    assert report["auc_by_policy"] == {"zero": 1.0}
+    assert report["terms"]["a"]["bad_mean"] == 0.0
+
+
 def test_without_a_successful_expert_nothing_is_ranked():
     value, rollouts = hand_made([2, 3, 1, 0], success=(False,) * 4)
     report = screen({"a": value}, rollouts)
@@ -258,9 +282,9 @@ def test_the_expert_reward_has_no_warning(rollouts, bind_here):
         ("def reward(world, action):\n    return {'a': world.gripper.mass}\n", "rejected_static", 2, "mass"),
         ("def reward(world, action):\n    k = [1.0]\n    return {'a': k[int(world.time * 100 + 2)]}\n",
          "error_reported", 3, "IndexError"),
-        ("def reward(world, action):\n    return {'a': world.time / 0.0}\n", "error_reported", None, "not finite"),
-        ("def reward(world, action):\n    return {'a': 1e7}\n", "error_reported", None, "limit"),
-        ("def reward(world, action):\n    return {'a': 'x'}\n", "error_reported", None, "str"),
+        ("def reward(world, action):\n    return {'a': world.time / 0.0}\n", "error_reported", 2, "not finite"),
+        ("def reward(world, action):\n    return {'a': 1e7}\n", "error_reported", 2, "limit"),
+        ("def reward(world, action):\n    return {'a': 'x'}\n", "error_reported", 2, "str"),
         ("def reward(world, action):\n    return {}\n", "error_reported", None, "no terms"),
         ("WEIGHTS = {'b': 1.0}\ndef reward(world, action):\n    return {'a': 0.0}\n",
          "error_reported", None, "WEIGHTS"),

@@ -44,11 +44,24 @@ def test_success_counts_once_and_only_while_the_first_episode_lives():
 
 
 def test_a_second_episode_in_the_same_row_does_not_count():
-    # Falls at its second step; the new episode in that row succeeds at its first.
-    task = Scripted(success_steps=[{1}, set()], end_steps=[None, 2])
-    late = Scripted(success_steps=[set(), {3}], end_steps=[None, 2])
-    assert evaluate(task, zero_actor(task), episodes=2, seed=0).success.tolist() == [True, False]
-    assert evaluate(late, zero_actor(late), episodes=2, seed=0).success.tolist() == [False, False]
+    class Later(Scripted):
+        """Success at every step of every episode of a row but its first."""
+
+        fallen = np.zeros(2, dtype=bool)
+
+        def success(self, world):
+            return self.fallen
+
+        def terminated(self, world):
+            found = super().terminated(world)
+            self.fallen = self.fallen | found
+            return found
+
+    task = Later(success_steps=[], end_steps=[None, 2])  # row 0 lives to the end, row 1 falls again and again
+    found = evaluate(task, zero_actor(task), episodes=2, seed=0)
+    assert task.fallen.tolist() == [False, True]
+    assert found.success.tolist() == found.success_at_end.tolist() == [False, False]
+    assert found.first_success_step.tolist() == [-1, -1]
 
 
 def test_it_stops_when_all_have_ended():

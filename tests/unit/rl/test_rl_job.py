@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+from itertools import pairwise
 
 import pytest
 from tiny import make_env, make_learner
 
 from embodied.core.errors import CheckpointError, ConfigError, DivergenceError, RewardCodeError, SandboxError
 from embodied.core.files import read_json, write_json
+from embodied.core.reward import RewardProgram
+from embodied.core.runs import RunFolder
 from embodied.rl.algorithms import actor
-from embodied.rl.job import Job, Trainer, _error_of
-from embodied.rl.pipeline import Pipeline, make_task, shipped_library
+from embodied.rl.job import EVALUATE_SEED, FINAL_SEED, SELECTION_SEED, Job, Trainer, _error_of
+from embodied.rl.pipeline import ROLLOUT_SEED, Pipeline, make_task, shipped_library
 from embodied.sandbox.process import End
 
 
@@ -67,6 +70,21 @@ def test_a_candidate_is_measured_here_and_once(trainer, job, policy):
     assert read_json(job.ledger)["candidates"] == [list(job.candidates[0])]
     assert not job.ledger.is_relative_to(job.folder)
     assert [row["rate"] for _, row in trainer.rows if row["kind"] == "evaluation"] == [0.0, 0.0]
+
+
+def test_choice_and_report_use_starts_of_their_own_that_no_training_has(job, policy):
+    """Choosing on the starts of the report would flatter it; each run has starts of its own for both."""
+    policy.save(job.folder / "policies/step_0000000064")
+    used = []
+    for seed in (0, 1, SELECTION_SEED - 1):
+        rows = []
+        trainer = Trainer(make_task("reach"), seed, 2, lambda job, row, rows=rows: rows.append(row))
+        trainer._measure(job, 64, "policies/step_0000000064")
+        used += [rows[0]["seed"], trainer.report_success(policy, 2).seed]
+    assert len(set(used)) == len(used)
+    assert min(used) >= SELECTION_SEED, "a seed that a training can have"
+    apart = (SELECTION_SEED, FINAL_SEED, ROLLOUT_SEED, EVALUATE_SEED)
+    assert all(later - earlier >= SELECTION_SEED for earlier, later in pairwise(apart))
 
 
 def test_candidates_of_before_an_interruption(trainer, job, policy):
@@ -158,6 +176,24 @@ def test_the_library_holds_the_users_own_task_too():
     found = Pipeline(own, None, print, print, trusted_packages=(__name__,))._library()
     assert [e.program.task for e in found if e.program.task not in shipped] == ["own_reach"]
     assert all("def reward(" in e.program.source for e in found)
+
+
+class Careless:
+    """A writer that does not check what it gives out."""
+
+    def __init__(self, *, tools):
+        self.tools = tools
+
+    def propose(self, task_description, feedback_history, n):
+        return [RewardProgram("import os\ndef reward(world, action):\n    return 0.0\n", "careless", "reach")]
+
+
+def test_a_program_that_is_not_accepted_never_gets_into_the_run_folder(tmp_path):
+    config = {**CONFIG, "reward": {"_target_": f"{__name__}.Careless"}, "allow_missing_sandbox_layers": []}
+    pipeline = Pipeline(config, RunFolder(tmp_path), print, print, trusted_packages=(__name__,))
+    with pytest.raises(RewardCodeError, match=r"writer 'careless': import of 'os'"):
+        pipeline.program()
+    assert not list(tmp_path.rglob("program.*"))
 
 
 def reward(world, action):

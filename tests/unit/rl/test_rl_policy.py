@@ -42,6 +42,9 @@ def test_equals_sb3_deterministic_prediction(trained):
         expected, _ = learner.predict(env._normalized(raw, update=False), deterministic=True)
         np.testing.assert_allclose(policy.actions(raw), expected, atol=1e-5)
     assert np.abs(policy.actions(raw)).max() > 0
+    far = raw + 1e3 * np.random.default_rng(0).normal(size=raw.shape)  # what training never saw is clipped alike
+    expected, _ = learner.predict(env._normalized(far, update=False), deterministic=True)
+    np.testing.assert_allclose(policy.actions(far), expected, atol=1e-5)
 
 
 def test_round_trip_is_bit_equal(trained, tmp_path):

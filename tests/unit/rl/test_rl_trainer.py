@@ -14,6 +14,7 @@ from embodied.core.reward import RewardProgram
 from embodied.rl.algorithms import make_algorithm
 from embodied.rl.policy import MLPPolicy
 from embodied.rl.snapshot import newest_snapshot
+from embodied.rl.trainer import _vec_env
 
 LATE_NAN = """
 def reward(world, action):
@@ -38,6 +39,19 @@ def test_a_training_reports_and_ends(tmp_path):
     assert len(list((tmp_path / "snapshots").iterdir())) == 2
     for message in of_kind(messages, "policy"):
         assert MLPPolicy.load(tmp_path / message["path"]).task == "reach"
+
+
+def test_what_is_asked_of_the_environments_is_what_they_are(tmp_path):
+    noise = {"_target_": "embodied.sim.randomization.Randomization", "mass_factor": 1.5, "max_delay_steps": 2}
+    for randomization, differ in ((None, False), (noise, True)):
+        env = _vec_env(request(tmp_path, randomization=randomization, n_envs=6, freeze_after=77))
+        env.reset()
+        masses = np.array([env.env.engine.model_of(row).body_mass for row in range(6)])
+        assert np.ptp(masses, axis=0).any() == differ
+        assert (env.env.get_state()["arrays"]["delay"].max() > 0) == differ
+        assert len(set(env.env.get_state()["arrays"]["elapsed"])) > 1, "episodes that all end together"
+        assert (env.num_envs, env.freeze_after, env.gamma) == (6, 77, PPO["gamma"])
+        env.close()
 
 
 SELDOM = {"checkpoint_every_steps": 10**6, "policy_every_steps": 200}

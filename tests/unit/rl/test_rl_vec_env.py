@@ -123,6 +123,17 @@ def test_statistics_freeze_where_asked():
             np.testing.assert_array_equal(value, after[key])
 
 
+@pytest.mark.parametrize("value", ["1.0", "-1.0"])
+def test_success_is_the_tasks_own_predicate_whatever_the_reward_says(value, monkeypatch):
+    env = make_env(4, reward=bound(f"def reward(world, action):\n    return {{'a': {value} + 0.0 * world.time}}\n"))
+    for held in (False, True):
+        monkeypatch.setattr(env.env.task, "success", lambda world, held=held: np.full(world.batch_shape, held))
+        play(env, 60)
+        row = env.statistics.take()
+        assert (row["success"], row["success_at_end"]) == (float(held), float(held))
+        assert row["return"] == pytest.approx(60 * float(value))
+
+
 def test_episode_statistics():
     found = EpisodeStatistics(2)
     ended, running = np.array([True, False]), np.array([False, False])

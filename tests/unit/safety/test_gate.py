@@ -106,6 +106,13 @@ def test_an_arm_that_does_not_follow_is_a_fault():
     assert verdicts[-1] is Verdict.FAULT
 
 
+def test_an_arm_that_was_moved_by_force_is_a_fault_even_where_the_policy_goes_along():
+    """The command stays where it was: sending it would throw the arm back."""
+    result = ask(made(), [0.7, 0.0], measured=(0.65, 0.0))
+    assert result.verdict is Verdict.FAULT
+    assert "jump: joint 'a' commanded at" in result.reasons[0]
+
+
 def test_an_unreadable_position_is_a_fault():
     assert ask(made(), [0.0, 0.0], measured=(math.nan, 0.0)).verdict is Verdict.FAULT
 
@@ -136,6 +143,23 @@ def test_self_collision_brakes():
     assert all(r.command[0] <= 0.1 for r in results)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0.05, 0.3), st.floats(0.003, 0.02) | st.floats(0.075, 0.2), st.floats(0.008, 0.02))
+def test_what_is_forbidden_is_never_passed_however_thin(where, thick, pace):
+    """The place where braking would end can be free again while the next step is not: both are asked."""
+
+    def touches(joints):
+        return where < joints[0] < where + thick
+
+    gate = made(self_collides=touches)
+    for _ in range(60):
+        result = ask(gate, [gate.last_command[0] + pace, 0.0])
+        if touches(result.command):
+            assert result.verdict is Verdict.HELD
+            assert "self-collision" in result.reasons[0]
+            assert thick < 0.075  # thicker than one step and the way of braking: not even entered
+
+
 @pytest.mark.parametrize(("reading", "bound"), [("torque_nm", 2.0), ("temperature_c", 60.0)])
 def test_torque_and_temperature_must_persist_to_be_a_fault(reading, bound):
     gate = made()
@@ -153,6 +177,20 @@ def test_torque_and_temperature_must_persist_to_be_a_fault(reading, bound):
     assert at(9.0, fine) is Verdict.FAULT
     assert len(gate.faults) == 1
     assert "joint 'a'" in gate.faults[0]
+
+
+def test_torque_counts_in_both_directions():
+    gate = made()
+    verdicts = [ask(gate, [0, 0], issued_s=t, now_s=t, torque_nm=[0.0, -2.1]).verdict for t in (0.0, 0.2, 0.4)]
+    assert verdicts == [Verdict.PASSED, Verdict.PASSED, Verdict.FAULT]
+
+
+def test_a_reset_begins_every_count_anew():
+    gate = made()
+    ask(gate, [0, 0], issued_s=0.0, now_s=0.0, torque_nm=[3.0, 0.0])
+    gate.reset([0.0, 0.0])
+    assert ask(gate, [0, 0], issued_s=5.0, now_s=5.0, torque_nm=[3.0, 0.0]).verdict is Verdict.PASSED
+    assert ask(gate, [0, 0], issued_s=5.4, now_s=5.4, torque_nm=[3.0, 0.0]).verdict is Verdict.FAULT
 
 
 def test_a_reading_that_is_not_finite_counts_as_too_high():

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.append(sys.argv[1])
+sys.path.insert(0, sys.argv[1])  # before an installed package of another checkout
 
 # What attacks import: loaded here, so that they reach the lock instead of failing for want of a module.
 import ctypes

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
 import os
 import resource
@@ -52,6 +53,9 @@ class Attempts:
             "list": lambda: os.listdir("/"),
             "write": lambda: open(os.path.join(outside, "new"), "w"),
             "append": lambda: open(os.path.join(outside, "victim"), "a"),
+            "inject_terminal": lambda: fcntl.ioctl(1, 0x5412, b"x"),
+            "write_library": lambda: os.open(os.__file__, os.O_WRONLY),
+            "write_package": lambda: os.open(np.__file__, os.O_WRONLY),
             "truncate": lambda: os.truncate(os.path.join(outside, "victim"), 0),
             "unlink": lambda: os.unlink(os.path.join(outside, "victim")),
             "rename": lambda: os.rename(os.path.join(outside, "victim"), "stolen"),
@@ -199,6 +203,9 @@ class Misbehaving:
             case "raises":
                 raise ValueError("in run \x1b[2J")
             case "exits":
+                os._exit(7)
+            case "dies_after_its_last_word":
+                channel.emit("end", {"result": {"done": True}})
                 os._exit(7)
             case "execve":
                 os.execv("/bin/true", ["true"])

@@ -1,5 +1,6 @@
 """The static check: what sound programs may do, and what is rejected with which words."""
 
+# ruff: noqa: SIM905 - long lists of names read better as text
 from __future__ import annotations
 
 import textwrap
@@ -226,6 +227,44 @@ def test_all_names_of_the_lists_exist():
     arrays = allow_list.ARRAY_METHODS | allow_list.ARRAY_DATA
     assert [n for n in arrays if not hasattr(np.ndarray, n)] == []
     assert not arrays & {"base", "ctypes", "data", "dump", "dumps", "flags", "setflags", "tofile", "view"}
+
+
+# Written down once more: what reads or writes files, unpickles, calls back, or changes memory or settings that
+# outlive the call. The lists are checked against these, so that a slip in a list shows.
+DANGEROUS_NUMPY = """
+    DataSource apply_along_axis apply_over_axes char copyto core ctypeslib errstate f2py fill_diagonal from_dlpack
+    frombuffer fromfile fromfunction frompyfunc fromregex fromstring genfromtxt lib load loadtxt memmap ndarray nditer
+    piecewise place polynomial put put_along_axis putmask random rec save savetxt savez savez_compressed
+    set_printoptions setbufsize seterr seterrcall show_config testing vectorize
+""".split()
+DANGEROUS_METHODS = """
+    base byteswap ctypes data dump dumps encode fill flags format format_map getfield partition put resize setfield
+    setflags sort strides tobytes tofile translate view
+""".split()
+DANGEROUS_BUILTINS = """
+    bytearray breakpoint bytes callable classmethod compile delattr dir eval exec exit filter format getattr globals
+    hasattr help id input iter locals map memoryview next object open print property quit repr setattr staticmethod
+    super type vars
+""".split()
+
+
+def test_no_list_has_what_reaches_out_of_the_call():
+    assert not allow_list.NUMPY & set(DANGEROUS_NUMPY)
+    methods = allow_list.ARRAY_METHODS | allow_list.ARRAY_DATA | allow_list.READERS | allow_list.MUTATORS
+    assert not methods & set(DANGEROUS_METHODS)
+    assert not allow_list.BUILTINS & set(DANGEROUS_BUILTINS)
+    assert set(allow_list.MODULES) == {"numpy", "numpy.linalg", "math"}
+
+
+@pytest.mark.parametrize("value", ["'{0}'", "[1.0]", "{'a': 1.0}", "(1.0, 2.0)", "world.gripper.position", "action"])
+def test_no_value_offers_what_reaches_out_of_the_call(value):
+    for name in DANGEROUS_METHODS:
+        assert not check(f"x = {value}\nreturn x.{name}").ok, name
+        assert not check(f"x = {value}\nreturn x.{name}(world)").ok, name
+    for name in DANGEROUS_NUMPY:
+        assert not check(f"return np.{name}({value})").ok, name
+    for name in DANGEROUS_BUILTINS:
+        assert not check(f"return {name}({value})").ok, name
 
 
 def test_several_problems_are_told_at_once_in_order():

@@ -49,6 +49,15 @@ def test_factors_stay_within_their_bounds(mass, friction, seed):
     np.testing.assert_array_equal(table["geom_friction"][0, :, 1:], HOPPER.model.geom_friction[:, 1:])
 
 
+@given(st.floats(0.001, 0.5))
+def test_cameras_move_within_their_bound_each_on_its_own(most):
+    (edit,) = Randomization(camera_position_m=most).draw_edits(np.random.default_rng(0), HOPPER.model, 16)
+    assert edit.field == "cam_pos"
+    shift = edit.values - HOPPER.model.cam_pos
+    assert (np.abs(shift) <= most + 1e-12).all()
+    assert (shift.std(axis=0) > 0.2 * most).all()
+
+
 def test_nothing_is_drawn_when_everything_is_off():
     rng = np.random.default_rng(0)
     state = rng.bit_generator.state

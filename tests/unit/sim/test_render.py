@@ -47,6 +47,21 @@ def test_a_picture_shows_the_robot_where_the_state_has_it(hopper):
     assert upright[:10].std() < upright[-10:].std()
 
 
+def test_shadows_and_sky_are_drawn_where_asked_and_only_there(hopper):
+    pictures = {}
+    for shadows in (False, True):
+        for skybox in (False, True):
+            with Renderer(hopper, width=96, height=64, shadows=shadows, skybox=skybox) as renderer:
+                pictures[shadows, skybox] = renderer.render(hopper.home_state()).astype(int)
+    with Renderer(hopper, width=96, height=64) as renderer:
+        assert np.array_equal(renderer.render(hopper.home_state()), pictures[False, True])  # quick, with a sky
+    for other in (False, True):
+        darker = pictures[False, other] - pictures[True, other]
+        assert (darker.max(axis=-1) > 20).sum() > 20, "no shadow"
+        assert not pictures[other, False][:4].any(), "a sky that was switched off"
+        assert pictures[other, True][:4].any(), "no sky"
+
+
 def test_rendering_leaves_the_tasks_model_alone(hopper):
     before = (hopper.model.vis.quality.offsamples, hopper.model.vis.global_.offwidth)
     with Renderer(hopper, width=800, height=8):
@@ -80,6 +95,23 @@ def test_an_environments_own_model_is_drawn(reach):
     with Renderer(reach, width=96, height=64) as renderer:
         own, moved = (renderer.render(state, None, env.engine.model_of(i)) for i in (0, 1))
     assert not np.array_equal(own, moved)
+
+
+def test_props_are_drawn_where_the_controls_put_them():
+    """The same joint state with the props of two episodes: mocap bodies, whose poses are among the controls."""
+    task = made("open_drawer")
+    env = BatchEnv(task, n_envs=2, seed=0)
+    env.reset()
+    starts = [env.start_of(row) for row in (0, 1)]
+    state = starts[0].states[0]
+    with Renderer(task, width=96, height=64) as renderer:
+        one, other = (renderer.render(state, control=start.control[0]) for start in starts)
+        assert (np.abs(one.astype(int) - other).max(axis=-1) > 30).sum() > 20
+        assert np.array_equal(one, renderer.render(state, control=starts[0].control[0]))
+        assert np.array_equal(renderer.render(state), renderer.render(state))
+    film = render_episode(task, [state, state], controls=[s.control[0] for s in starts], width=96, height=64)
+    assert np.array_equal(film[0], one)
+    assert np.array_equal(film[1], other)
 
 
 def test_one_renderer_serves_all_cameras(reach):

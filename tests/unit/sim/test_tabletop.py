@@ -244,7 +244,11 @@ def test_a_cube_left_alone_comes_to_rest():
 @pytest.mark.parametrize("name", TASKS)
 def test_expert_rewards_pass_the_check_for_programs(name):
     task = task_of(name)
-    check_source(task.expert_reward().source, task.schema).raise_if_rejected()
+    result = check_source(task.expert_reward().source, task.schema)
+    assert result.ok, str(result)
+    assert result.entry == "reward"
+    assert result.reads, "a reward that reads nothing of the world"
+    assert set(result.reads) <= set(task.schema.quantities)
 
 
 @pytest.mark.parametrize("name", TASKS)
