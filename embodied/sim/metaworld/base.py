@@ -149,8 +149,14 @@ class MetaWorldTask(Task):
         return env
 
     def spec(self) -> mujoco.MjSpec:
-        """The package's model, its movable prop as a mocap body, the hand's weld as the package sets it."""
+        """The package's model, its movable prop as a mocap body, the hand's weld as the package sets it.
+
+        A joint without a name gets its body's.
+        """
         spec = mujoco.MjSpec.from_file(self.benchmark.model_name)
+        for body in spec.bodies:
+            for joint in body.joints:
+                joint.name = joint.name or body.name
         if self.moved_body is not None:
             spec.body(self.moved_body).mocap = True
         for equality in spec.equalities:
@@ -248,7 +254,7 @@ class MetaWorldTask(Task):
             parts.append(world.quantity(position))
             if isinstance(quaternion, str):
                 given = world.quantity(quaternion)
-                parts.append(np.roll(given, -1, axis=-1) if self.scalar_last else given)
+                parts.append(_scalar_last(given) if self.scalar_last else given)
             else:
                 constant = np.zeros(4) if quaternion is None else quaternion
                 parts.append(np.broadcast_to(constant, (*batch, 4)))
@@ -275,6 +281,12 @@ class MetaWorldTask(Task):
         module = sys.modules[type(self).__module__]
         source = "\n\n".join(inspect.getsource(function) for function in (*_SHAPING, module.reward))
         return RewardProgram(source=source, writer="expert", task=self.name, evaluation="batched")
+
+
+def _scalar_last(quaternion: np.ndarray) -> np.ndarray:
+    """x, y, z, w with the largest component positive, as scipy gives the quaternion of a matrix; `(..., 4)`."""
+    largest = np.take_along_axis(quaternion, np.abs(quaternion).argmax(axis=-1)[..., None], axis=-1)
+    return np.roll(quaternion * np.where(largest < 0.0, -1.0, 1.0), -1, axis=-1)
 
 
 class PackagePolicy:

@@ -6,7 +6,7 @@ import contextlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embodied.core.chat import Usage
@@ -45,7 +45,32 @@ JSON = st.recursive(
 )
 
 
-@given(JSON, st.booleans())
+def mostly(*good):
+    """One of the good values, and now and then anything."""
+    return st.sampled_from(good) | JSON
+
+
+BODY = st.fixed_dictionaries({"content": mostly("text", None), "refusal": mostly(None, "no")})
+NEARLY = st.fixed_dictionaries(
+    {
+        "choices": st.lists(
+            st.fixed_dictionaries(
+                {"index": mostly(0, 1), "message": BODY, "delta": BODY, "finish_reason": mostly("stop")}
+            ),
+            min_size=1,
+            max_size=2,
+        ),
+        "usage": st.fixed_dictionaries(
+            {"prompt_tokens": mostly(5, -1, 2**70, True), "completion_tokens": mostly(0, 1.5)}
+        ),
+        "model": mostly("m"),
+        "id": mostly("i"),
+    }
+)
+
+
+@given(JSON | NEARLY, st.booleans())
+@settings(max_examples=150)
 def test_arbitrary_json_gives_an_answer_or_a_wire_error(value, stream):
     data = events(value, "[DONE]") if stream else json.dumps(value).encode()
     with contextlib.suppress(WireError):

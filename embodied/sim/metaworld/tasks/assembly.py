@@ -8,7 +8,7 @@ from embodied.core.quantities import Quantity
 from embodied.core.world import World
 from embodied.sim.metaworld.base import Layout, goal_quantity, hand_quantities, start_quantity
 from embodied.sim.metaworld.shaping import caged, gripped, long_tail
-from embodied.sim.metaworld.tasks.hammer import FreeBodyTask
+from embodied.sim.metaworld.tasks.hammer import SettlingTask
 from embodied.sim.reads import Frame, Source
 
 
@@ -60,10 +60,10 @@ def wrench_quantities(goal: str) -> dict[Quantity, Source]:
     }
 
 
-class WrenchTask(FreeBodyTask):
+class WrenchTask(SettlingTask):
     """Base of the tasks with a wrench and a peg."""
 
-    free_body, moved_body = "RoundNut", "peg"
+    moved_body = "peg"
     objects = (("handle.position", "wrench.quaternion"),)
 
     def accepts(self, draw: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from embodied.core.quantities import Quantity
 from embodied.core.world import World
 from embodied.sim.metaworld.base import Layout, goal_quantity, hand_quantities, start_quantity
 from embodied.sim.metaworld.shaping import both, caged, gripped, long_tail
-from embodied.sim.metaworld.tasks.hammer import FreeBodyTask
+from embodied.sim.metaworld.tasks.hammer import SettlingTask
 from embodied.sim.reads import Frame
 
 
@@ -33,11 +33,11 @@ def reward(world, action):
     }
 
 
-class Basketball(FreeBodyTask):
+class Basketball(SettlingTask):
     """The ball shall be brought to within 8 cm of a point 5 cm above the hoop (z counts twice)."""
 
     name, env_id = "metaworld/basketball", "basketball-v3"
-    free_body, moved_body = "bsktball", "basket_goal"
+    moved_body = "basket_goal"
     quantities = {
         **hand_quantities(),
         Quantity("ball.position", (3,), "m", "world", "centre of the ball, whose radius is 3 cm"): Frame(

@@ -8,7 +8,7 @@ from embodied.core.quantities import Quantity
 from embodied.core.world import World
 from embodied.sim.metaworld.base import Layout, goal_quantity, hand_quantities, start_quantity
 from embodied.sim.metaworld.shaping import both, caged, gripped, long_tail
-from embodied.sim.metaworld.tasks.hammer import FreeBodyTask
+from embodied.sim.metaworld.tasks.hammer import SettlingTask
 from embodied.sim.reads import Frame
 
 
@@ -37,10 +37,10 @@ def reward(world, action):
     }
 
 
-class BinPicking(FreeBodyTask):
+class BinPicking(SettlingTask):
     """The cube shall be brought from the left bin into the right one, to within 5 cm of the middle of its bottom."""
 
-    name, env_id, free_body = "metaworld/bin-picking", "bin-picking-v3", "obj"
+    name, env_id = "metaworld/bin-picking", "bin-picking-v3"
     quantities = {
         **hand_quantities(),
         Quantity("cube.position", (3,), "m", "world", "centre of the cube, whose edges are 4 cm"): Frame("body", "obj"),

@@ -8,7 +8,7 @@ from embodied.core.quantities import Quantity
 from embodied.core.world import World
 from embodied.sim.metaworld.base import Layout, goal_quantity, hand_quantities
 from embodied.sim.metaworld.shaping import both, long_tail
-from embodied.sim.metaworld.tasks.hammer import FreeBodyTask
+from embodied.sim.metaworld.tasks.hammer import SettlingTask
 from embodied.sim.reads import Frame
 
 
@@ -35,11 +35,11 @@ def reward(world, action):
     }
 
 
-class BoxClose(FreeBodyTask):
+class BoxClose(SettlingTask):
     """The lid shall be put on the box, to within 8 cm of the goal."""
 
     name, env_id = "metaworld/box-close", "box-close-v3"
-    free_body, moved_body = "boxbodytop", "boxbody"
+    moved_body = "boxbody"
     quantities = {
         **hand_quantities(),
         Quantity("lid.position", (3,), "m", "world", "middle of the lid; its handle, along x, is 8 cm above"): Frame(

@@ -8,7 +8,7 @@ from embodied.core.quantities import Quantity
 from embodied.core.world import World
 from embodied.sim.metaworld.base import Layout, goal_quantity, hand_quantities, start_quantity
 from embodied.sim.metaworld.shaping import both, caged, gripped, long_tail
-from embodied.sim.metaworld.tasks.hammer import FreeBodyTask
+from embodied.sim.metaworld.tasks.hammer import SettlingTask
 from embodied.sim.reads import Frame
 
 
@@ -43,11 +43,11 @@ def reward(world, action):
     }
 
 
-class PegInsertSide(FreeBodyTask):
+class PegInsertSide(SettlingTask):
     """The peg's head shall be brought into the block's hole, to within 7 cm of the goal (y and z count twice)."""
 
     name, env_id, scalar_last = "metaworld/peg-insert-side", "peg-insert-side-v3", True
-    free_body, moved_body = "peg", "box"
+    moved_body = "box"
     quantities = {
         **hand_quantities(),
         Quantity(

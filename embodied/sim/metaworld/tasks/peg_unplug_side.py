@@ -8,7 +8,7 @@ from embodied.core.quantities import Quantity
 from embodied.core.world import World
 from embodied.sim.metaworld.base import Layout, goal_quantity, hand_quantities, start_quantity
 from embodied.sim.metaworld.shaping import caged, gripped, long_tail
-from embodied.sim.metaworld.tasks.hammer import FreeBodyTask
+from embodied.sim.metaworld.tasks.hammer import SettlingTask
 from embodied.sim.reads import Frame
 from embodied.sim.task import Start
 
@@ -29,11 +29,11 @@ def reward(world, action):
     }
 
 
-class PegUnplugSide(FreeBodyTask):
+class PegUnplugSide(SettlingTask):
     """The plug shall be pulled 11 cm along +x, out of the wall, to within 7 cm of the goal."""
 
     name, env_id = "metaworld/peg-unplug-side", "peg-unplug-side-v3"
-    free_body, moved_body = "plug1", "box"
+    moved_body = "box"
     quantities = {
         **hand_quantities(),
         Quantity("plug.position", (3,), "m", "world", "the plug's outer part, where it is gripped"): Frame(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
 from embodied.core.quantities import Quantity
 from embodied.core.world import World
 from embodied.sim.metaworld.base import Layout, MetaWorldTask, goal_quantity, hand_quantities, start_quantity
 from embodied.sim.metaworld.shaping import both, long_tail
-from embodied.sim.reads import Frame, FreeBody, Reader
+from embodied.sim.reads import Frame, FreeBody
 
 
 def reward(world, action):
@@ -40,21 +39,6 @@ def reward(world, action):
     }
 
 
-class _SignedQuaternion(FreeBody):
-    """Quaternion of a free joint with the sign that makes its largest component positive, as the benchmark's."""
-
-    def bind(self, model: mujoco.MjModel, name: str) -> Reader:
-        """Finds the columns of the state."""
-        read = super().bind(model, name)
-
-        def signed(frames, values):
-            given = read(frames, values)
-            largest = np.take_along_axis(given, np.abs(given).argmax(axis=-1, keepdims=True), axis=-1)
-            return given * np.sign(largest)
-
-        return signed
-
-
 class Soccer(MetaWorldTask):
     """The ball shall be pushed into the goal, to within 7 cm of its middle."""
 
@@ -62,19 +46,13 @@ class Soccer(MetaWorldTask):
     quantities = {
         **hand_quantities(),
         Quantity("ball.position", (3,), "m", "world", "centre of the ball"): Frame("body", "soccer_ball"),
-        Quantity(
-            "ball.quaternion", (4,), "1", "world", "orientation of the ball, w x y z, largest component positive"
-        ): _SignedQuaternion("ball", "quaternion"),
+        Quantity("ball.quaternion", (4,), "1", "world", "orientation of the ball, w x y z"): FreeBody(
+            "soccer_ball", "quaternion"
+        ),
         **start_quantity("start.ball", "`ball.position` at the start of the episode"),
         **goal_quantity("middle of the goal, on the table, where the ball shall be"),
     }
     objects = (("ball.position", "ball.quaternion"),)
-
-    def spec(self) -> mujoco.MjSpec:
-        """Names the ball's joint."""
-        spec = super().spec()
-        spec.body("soccer_ball").joints[0].name = "ball"
-        return spec
 
     def accepts(self, draw: np.ndarray) -> np.ndarray:
         """Ball and goal are at least 15 cm apart in the plane."""
@@ -83,7 +61,7 @@ class Soccer(MetaWorldTask):
     def layout(self, draw: np.ndarray) -> Layout:
         """The ball lies at the first three numbers, the goal stands at the others."""
         ball, goal = draw[:, :3], draw[:, 3:]
-        return Layout(goal=goal, body=goal, joints={"ball": ball}, parameters={"start.ball": ball})
+        return Layout(goal=goal, body=goal, joints={"soccer_ball": ball}, parameters={"start.ball": ball})
 
     def success(self, world: World) -> np.ndarray:
         """The ball is within 7 cm of the goal."""

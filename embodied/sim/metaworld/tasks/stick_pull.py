@@ -10,7 +10,7 @@ from embodied.core.quantities import Quantity
 from embodied.core.world import World
 from embodied.sim.metaworld.base import Layout, goal_quantity, hand_quantities, start_quantity
 from embodied.sim.metaworld.shaping import both, caged, gripped, long_tail
-from embodied.sim.metaworld.tasks.hammer import FreeBodyTask
+from embodied.sim.metaworld.tasks.hammer import SettlingTask
 from embodied.sim.reads import Frame, Source
 
 
@@ -58,10 +58,10 @@ def stick_quantities(goal: str) -> dict[Quantity, Source]:
     }
 
 
-class StickTask(FreeBodyTask):
+class StickTask(SettlingTask):
     """Base of the tasks with a stick and a thermos, which slides upright on the table."""
 
-    free_body, scalar_last = "stick", True
+    scalar_last = True
     goal_height: ClassVar[float]  # [m]
     thermos_y: ClassVar[float]  # how far the thermos is moved along y [m]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
 from embodied.core.quantities import Quantity
@@ -51,17 +50,11 @@ class Sweep(MetaWorldTask):
     }
     objects = (("block.position", "block.quaternion"),)
 
-    def spec(self) -> mujoco.MjSpec:
-        """Names the block's joint."""
-        spec = super().spec()
-        spec.body("obj").joints[0].name = "block"
-        return spec
-
     def layout(self, draw: np.ndarray) -> Layout:
         """The block lies where it was drawn, the goal is beside it."""
         n = len(draw)
         goal = np.column_stack([np.full(n, 0.5), draw[:, 1], np.full(n, 0.01)])
-        return Layout(goal=goal, joints={"block": draw}, parameters={"start.block": draw})
+        return Layout(goal=goal, joints={"obj": draw}, parameters={"start.block": draw})
 
     def success(self, world: World) -> np.ndarray:
         """The block is within 5 cm of the goal."""
