@@ -11,13 +11,16 @@ Not a safety function in the sense of ISO 10218.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from embodied.core.errors import ConfigError
 from embodied.safety.envelope import Envelope
-from embodied.safety.kernels import jumps, limit_scalar, stopping_targets
+from embodied.safety.kernels import jumps, limit_scalar
+
+_MOST_BRAKING_STEPS = 10_000  # a robot that takes longer to stop has an envelope that cannot be meant
+_CLOCK_S = 1e-6  # differences of clock readings carry rounding errors
 
 
 class Verdict(StrEnum):
@@ -186,16 +189,11 @@ class Gate:
         return self._answer(command, velocity, Verdict.CLAMPED if names else Verdict.PASSED, reasons)
 
     def _blocked(self, command: Sequence[float], velocity: Sequence[float]) -> tuple[str, ...]:
-        """Why a command may not be sent: tested where it leads and where braking from it would end."""
-        rest = stopping_targets(
-            command,
-            velocity,
-            low=self.envelope.low_rad,
-            high=self.envelope.high_rad,
-            max_acceleration=self._max_acceleration,
-            dt_s=self.dt_s,
-        )
-        for joints in (command, rest):
+        """Why a command may not be sent: tested where it leads, and at every command of braking from there.
+
+        So a later command that is refused brakes along a way that was tested before it was entered.
+        """
+        for joints in self._braking(command, velocity):
             if self._tool_position is not None:
                 tool = tuple(float(x) for x in self._tool_position(joints))
                 if not self.envelope.allows_tool_at(tool):
@@ -204,6 +202,17 @@ class Gate:
             if self._self_collides is not None and self._self_collides(joints):
                 return ("self-collision: the robot would touch itself",)
         return ()
+
+    def _braking(self, command: Sequence[float], velocity: Sequence[float]) -> Iterator[Sequence[float]]:
+        """The command, and those that `_braked` would send after it until the robot stands."""
+        yield command
+        if self._tool_position is None and self._self_collides is None:
+            return
+        for _ in range(_MOST_BRAKING_STEPS):
+            if not any(velocity):
+                return
+            command, velocity, _ = limit_scalar(command, command, velocity, **self._limits)
+            yield command
 
     def _monitor(self, kind: str, values: Sequence[float] | None, bound: str, unit: str, now_s: float) -> None:
         """Latches a fault when a joint's reading stays too high, or not finite, for `persistence_s`."""
@@ -215,7 +224,7 @@ class Gate:
             key = f"{kind}/{name}"
             if abs(value) <= most and math.isfinite(value):
                 self._over_since.pop(key, None)
-            elif now_s - self._over_since.setdefault(key, now_s) >= self.envelope.persistence_s:
+            elif now_s - self._over_since.setdefault(key, now_s) >= self.envelope.persistence_s - _CLOCK_S:
                 reason = f"{kind} of joint '{name}' above {most} {unit}"
                 if not any(fault.startswith(reason) for fault in self._faults):
                     self._faults = (*self._faults, f"{reason} for {self.envelope.persistence_s} s: {value}")

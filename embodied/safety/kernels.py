@@ -128,33 +128,3 @@ def jumps(target: Sequence[float], measured: Sequence[float], max_jump: Sequence
         for j, (wanted, now, most) in enumerate(zip(target, measured, max_jump, strict=True))
         if not (math.isfinite(wanted) and math.isfinite(now) and abs(wanted - now) <= most)
     ]
-
-
-def stopping_targets(
-    target: Sequence[float],
-    velocity: Sequence[float],
-    *,
-    low: Sequence[float],
-    high: Sequence[float],
-    max_acceleration: Sequence[float],
-    dt_s: float,
-) -> list[float]:
-    """Where each joint would come to rest if braking began with the next command [rad].
-
-    Args:
-        target: commanded targets `(J,)` [rad].
-        velocity: commanded velocities `(J,)` [rad/s].
-        low: joint limits `(J,)` [rad].
-        high: joint limits `(J,)` [rad].
-        max_acceleration: `(J,)` [rad/s^2].
-        dt_s: time between two commands [s].
-    """
-    rest = []
-    for j, value in enumerate(target):
-        change, speed = max_acceleration[j] * dt_s, abs(velocity[j])
-        travel = 0.0
-        if math.isfinite(change) and change > 0.0:
-            n = math.floor(speed / change)
-            travel = dt_s * (n * speed - change * n * (n + 1) / 2)
-        rest.append(min(max(value + math.copysign(travel, velocity[j]), low[j]), high[j]))
-    return rest

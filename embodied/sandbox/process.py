@@ -31,8 +31,11 @@ from embodied.sandbox.supervisor import End, State, Supervisor, Watch
 
 __all__ = ["End", "Limits", "LockedProcess"]
 
+# This process's own package comes before an installed one, and after the standard library.
 _BOOT = (
-    "import sys; sys.path.append(sys.argv[1]); from embodied.sandbox.worker import main; main(*map(int, sys.argv[2:5]))"
+    "import sys; at = [i for i, p in enumerate(sys.path) if p.endswith('-packages')];"
+    " sys.path.insert(at[0] if at else len(sys.path), sys.argv[1]);"
+    " from embodied.sandbox.worker import main; main(*map(int, sys.argv[2:5]))"
 )
 
 

@@ -46,6 +46,9 @@ def test_the_best_candidate_is_the_most_successful_then_steadiest_then_latest(tr
         (0.9, 0.4, 30, "policies/step_30"), (0.9, 0.4, 40, "policies/step_40"),
     ]  # fmt: skip
     assert trainer.best(job)[1] == 40
+    job.candidates.reverse()  # whatever the order in which they were measured
+    assert trainer.best(job)[1] == 40
+    job.candidates.reverse()
     job.candidates.pop()
     assert trainer.best(job)[1] == 30
 

@@ -144,20 +144,16 @@ def test_self_collision_brakes():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.floats(0.05, 0.3), st.floats(0.003, 0.02) | st.floats(0.075, 0.2), st.floats(0.008, 0.02))
-def test_what_is_forbidden_is_never_passed_however_thin(where, thick, pace):
-    """The place where braking would end can be free again while the next step is not: both are asked."""
+@given(st.floats(0.05, 0.3), st.floats(0.003, 0.2), st.floats(0.008, 0.02))
+def test_no_command_is_forbidden_however_thin_the_zone(where, thick, pace):
+    """The place where braking would end can be free again while the way there is not: all of it is asked."""
 
     def touches(joints):
         return where < joints[0] < where + thick
 
     gate = made(self_collides=touches)
     for _ in range(60):
-        result = ask(gate, [gate.last_command[0] + pace, 0.0])
-        if touches(result.command):
-            assert result.verdict is Verdict.HELD
-            assert "self-collision" in result.reasons[0]
-            assert thick < 0.075  # thicker than one step and the way of braking: not even entered
+        assert not touches(ask(gate, [gate.last_command[0] + pace, 0.0]).command)
 
 
 @pytest.mark.parametrize(("reading", "bound"), [("torque_nm", 2.0), ("temperature_c", 60.0)])

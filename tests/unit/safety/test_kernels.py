@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embodied.safety.kernels import clamped_batch, jumps, limit_batch, limit_scalar, stopping_targets
+from embodied.safety.kernels import clamped_batch, jumps, limit_batch, limit_scalar
 
 SLACK = 1e-9
 # Joint limits of -1000..1000 rad or 1e-3 s steps are far outside any robot: the properties must not hang on scale.
@@ -136,19 +136,6 @@ def test_a_target_within_all_bounds_passes_unchanged():
     assert now == pytest.approx([0.01], abs=1e-15)
     assert speed == pytest.approx([0.2])
     assert clamped == [False]
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.floats(-5, 5), st.floats(0.1, 50), st.floats(1e-3, 0.2))
-def test_stopping_targets_are_where_braking_ends(velocity, most_a, dt_s):
-    wide = {"low": [-1e3], "high": [1e3], "max_acceleration": [most_a], "dt_s": dt_s}
-    said = stopping_targets([0.3], [velocity], **wide)[0]
-    last, speed = [0.3], [velocity]
-    for _ in range(int(abs(velocity) / (most_a * dt_s)) + 2):
-        # Braking asks for the target where it stands, as the gate does.
-        last, speed, _ = limit_scalar(last, last, speed, max_velocity=[1e3], **wide)
-    assert last[0] == pytest.approx(said, rel=1e-6, abs=1e-6)
-    assert speed[0] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_jumps_names_far_and_unreadable_joints():
