@@ -7,6 +7,7 @@ returned `Step`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -172,7 +173,7 @@ class BatchEnv:
     def _checked(self, action: np.ndarray) -> np.ndarray:
         """The action as float64, clipped to [-1, 1]."""
         action = np.asarray(action, dtype=np.float64)
-        finite = np.isfinite(action).all()
+        finite = math.isfinite(np.vdot(action, action)) or bool(np.isfinite(action).all())
         if action.shape != (self.n_envs, self.task.action_size) or not finite:
             raise ConfigError(
                 f"action must be finite and of shape {(self.n_envs, self.task.action_size)}, got shape"

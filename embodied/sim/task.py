@@ -21,7 +21,7 @@ import numpy as np
 from embodied.core.errors import ConfigError, UnknownNameError
 from embodied.core.quantities import Quantity, Schema
 from embodied.core.reward import RewardProgram
-from embodied.core.world import World, lazy_world
+from embodied.core.world import World, lazy_world, peek
 from embodied.core.writer import TaskDescription
 from embodied.sim.engine import initial_state
 from embodied.sim.reads import Frames, Reader, Readings, Source
@@ -261,7 +261,7 @@ class Task(ABC):
         """The policy's observation `(..., D)`: the quantities named in `observation`, flattened in order."""
         batch = world.batch_shape
         axes = len(batch) + 1
-        parts = [world.quantity(path) for path in self.observation]
+        parts = [peek(world, path) for path in self.observation]
         return np.concatenate([p if p.ndim == axes else p.reshape(*batch, -1) for p in parts], axis=-1)
 
     @property
