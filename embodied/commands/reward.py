@@ -59,7 +59,7 @@ def _write(composed) -> int:
 
     config = composed.config
     task = make_task(config["task"], composed.trusted_packages)
-    folder = RunFolder.create(Path(config["runs_dir"]), f"reward-{task.name}")
+    folder = RunFolder.create(Path(config["runs_dir"]), f"reward-{task.name.replace('/', '-')}")
     folder.start(composed.yaml, composed.overrides, {"seed": config["seed"]})
     folder.lock()
     pipeline = Pipeline(config, folder, print, lambda job, row: None, composed.trusted_packages, composed.searchpath)
