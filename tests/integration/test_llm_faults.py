@@ -139,7 +139,7 @@ def test_works_under_a_running_event_loop():
 @pytest.mark.parametrize("fault", ["429", "500", "503", "close", "close_in_stream", "hang_in_stream", "hang"])
 def test_transient_faults_are_retried(fault):
     with llm_server(fault, "answer") as server:
-        [answer] = client(server).complete(ASK)
+        [answer] = client(server, idle_timeout_s=1.5).complete(ASK)
     assert answer.text == ANSWER
     assert answer.provenance["attempts"] == 2
     assert len(server.seen) == 2

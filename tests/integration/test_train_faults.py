@@ -84,7 +84,7 @@ def test_a_reward_that_turns_nan_in_one_environment_late(tmp_path):
     assert done.returncode == 2, done.stdout + done.stderr
     message = one_line_error(done.stderr)
     where = re.search(
-        r"training 'written' stopped at step (\d+): term 'trap' is not finite .*in environment (\d+), at time"
+        r"training 'written' stopped at step (\d+): line 4: term 'trap' is not finite .*in environment (\d+), at time"
         r" ([\d.]+) s\) States: (\S+)", message
     )  # fmt: skip
     assert where, message
