@@ -40,6 +40,27 @@ def tabletop() -> str:
     return "\n".join(lines)
 
 
+def breadth() -> str:
+    """Meta-World and locomotion: the screen, training beside the expert reward, behaviours, faults."""
+    path = RESULTS / "text2reward.json"
+    if not path.is_file():
+        return ""
+    data = read_json(path)
+    lines = ["| what | ours | by seed | against | steps |", "|---|---|---|---|---|"]
+    for row in data["metrics"]:
+        ours = row.get("ours")
+        shown = (
+            row.get("error", "-")[:60]
+            if ours is None
+            else (f"{ours:.2f}" if "screen" in row["name"] else f"{ours:.0%}")
+        )
+        seeds = ", ".join(f"{s:.0%}" if isinstance(s, float | int) else "failed" for s in row.get("by_seed", ()))
+        peer = "-" if row.get("peer") is None else f"{row['peer']:.0%} ({row['peer_name']})"
+        steps = f"{row['steps']:,}" if row.get("steps") else "-"
+        lines.append(f"| {row['name']} | {shown} | {seeds or '-'} | {peer} | {steps} |")
+    return "\n".join([*lines, "", f"{_machine(data)}."])
+
+
 def figures() -> str:
     """The README's short table, from whatever results there are."""
     lines = []
@@ -52,7 +73,7 @@ def figures() -> str:
         lines.append("|" + "---|" * len(data["metrics"]))
         lines.append("| " + " | ".join(f"{r['ours']:.0%}" for r in data["metrics"]) + " |")
         lines.append("")
-    for name in ("sim_throughput", "sandbox_cost"):
+    for name in ("sim_throughput", "time_to_success", "sandbox_cost"):
         if (RESULTS / f"{name}.json").is_file():
             lines += _plain(name)
     return "\n".join(lines)
@@ -87,7 +108,12 @@ def _machine(data: dict) -> str:
 def main() -> None:
     """Rewrites the marked parts of the pages."""
     check, stale = "--check" in sys.argv[1:], []
-    for page, marker, text in (("README.md", "figures", figures()), ("docs/text2reward.md", "tabletop", tabletop())):
+    pages = (
+        ("README.md", "figures", figures()),
+        ("docs/text2reward.md", "tabletop", tabletop()),
+        ("docs/metaworld.md", "breadth", breadth()),
+    )
+    for page, marker, text in pages:
         path = ROOT / page
         old = path.read_text(encoding="utf-8")
         new = re.sub(

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "docs/text2reward.md", "docs/security.md", "docs/llm.md", "docs/simulation.md"]
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("text2reward", "security", "llm", "simulation", "metaworld")),
+]
 TINY = [
     "trainer.total_steps=2000",
     "trainer.n_envs=8",
