@@ -10,6 +10,7 @@ from embodied.sim.tasks.ant_lie_down import AntLieDown
 
 SWING_RAD, HALF_PERIOD_S, HALF_SWINGS, SPEED_MPS, SMOOTHED_S = 0.5, 1.0, 4, 0.2, 1.0
 UPRIGHT_M = (0.3, 1.0)
+JOINTS = tuple(f"{joint}_{leg}" for leg in (1, 2, 3, 4) for joint in ("hip", "ankle"))
 
 
 def reward(world, action):
@@ -28,7 +29,7 @@ def reward(world, action):
 
 
 class AntWaveLeg(AntLieDown):
-    """Wave a leg: one ankle swings by more than 0.5 rad at more than 0.5 Hz while the torso keeps its place.
+    """Wave a leg: one hip or ankle swings by more than 0.5 rad at more than 0.5 Hz while the torso keeps its place.
 
     Four half swings in a row, none longer than a second; the torso's speed, smoothed over a second, stays below
     0.2 m/s and its height between 0.3 and 1 m. The paper's authors judged films; the predicate is ours.
@@ -48,31 +49,31 @@ class AntWaveLeg(AntLieDown):
 
 
 class Waving:
-    """Half swings of each ankle: from one turning point to the next one, at least `SWING_RAD` away.
+    """Half swings of each joint: from one turning point to the next one, at least `SWING_RAD` away.
 
     Args:
         task: the task.
         n: number of environments.
 
     Attributes:
-        state: `(n, 4, 4)` per ankle: last turning point [rad], direction (-1, 0, 1), half swings in a row, age of the
+        state: `(n, 8, 4)` per joint: last turning point [rad], direction (-1, 0, 1), half swings in a row, age of the
             last one [s]; then `(n, 1, 4)`: smoothed velocity x, y [m/s], two unused.
     """
 
     def __init__(self, task: AntWaveLeg, n: int) -> None:
-        self.task, self.state = task, np.zeros((n, 5, 4))
+        self.task, self.state = task, np.zeros((n, len(JOINTS) + 1, 4))
 
     def reset(self, rows: np.ndarray) -> None:
         """New episodes in the environments `rows`."""
         self.state[rows] = 0.0
-        self.state[rows, :4, 0] = np.nan
+        self.state[rows, :-1, 0] = np.nan
 
     def update(self, world: World) -> np.ndarray:
-        """Follows the ankles, bool `(n,)`."""
+        """Follows the joints, bool `(n,)`."""
         dt = self.task.control_dt_s
-        angle = np.stack([world.quantity(f"ankle_{i}.angle") for i in (1, 2, 3, 4)], axis=-1)
+        angle = np.stack([world.quantity(f"{joint}.angle") for joint in JOINTS], axis=-1)
         state = self.state.copy()
-        turning, way, count, age = (state[:, :4, i] for i in range(4))
+        turning, way, count, age = (state[:, :-1, i] for i in range(4))
         turning[:] = np.where(np.isnan(turning), angle, turning)
         moved = angle - turning
         swung = (np.abs(moved) >= SWING_RAD) & (np.sign(moved) != way)
@@ -83,7 +84,7 @@ class Waving:
         way[:] = np.where(swung, np.sign(moved), way)
         turning[:] = np.where(swung | further, angle, turning)
         count[:] = np.where(age > HALF_PERIOD_S, 0.0, count)
-        velocity = state[:, 4, :2]
+        velocity = state[:, -1, :2]
         velocity += (world.torso.velocity[..., :2] - velocity) * (dt / SMOOTHED_S)
         calm = (np.linalg.norm(velocity, axis=-1) < SPEED_MPS) & self.task.success(world)
         count[~calm] = 0.0
