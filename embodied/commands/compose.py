@@ -30,6 +30,7 @@ from embodied.core.assets import conf_dir
 from embodied.core.errors import ConfigError, EmbodiedError, UnknownNameError
 
 OWN_KEYS = ("searchpath", "trusted_packages")
+SENTENCE_KEYS = ("instruction", "feedback", "observed")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def compose_config(root: str, overrides: Sequence[str]) -> Composed:
             folder.
     """
     checks.refuse_secret_overrides(overrides)
-    parsed = parse_overrides(overrides)
+    parsed = parse_overrides([quoted_sentence(override) for override in overrides])
     own, rest = _split_own(parsed)
     folders = [*user_conf_folders(), *_folders(own["searchpath"])]
     options = group_options([conf_dir(), *folders])
@@ -126,6 +127,16 @@ def compose_config(root: str, overrides: Sequence[str]) -> Composed:
         trusted_packages=tuple(own["trusted_packages"]),
         searchpath=tuple(str(folder) for folder in folders),
     )
+
+
+def quoted_sentence(override: str) -> str:
+    """A person's sentence with the quotes that Hydra's grammar wants, as it may hold commas, colons and quotes."""
+    key, _, value = override.partition("=")
+    if key not in SENTENCE_KEYS or " " not in value or value[0] in "\"'":
+        return override
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)  # backslashes count only before a quote
+    ending = re.search(r"\\*$", escaped)
+    return f'{key}="{escaped}{ending.group() if ending else ""}"'
 
 
 def parse_overrides(overrides: Iterable[str]) -> list[Override]:

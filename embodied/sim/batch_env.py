@@ -115,6 +115,11 @@ class BatchEnv:
             raise ConfigError("call reset() first")
         return self._world
 
+    @property
+    def t0(self) -> np.ndarray:
+        """Simulation time at which each episode began `(N,)` [s] (a copy)."""
+        return self._t0.copy()
+
     def reset(self, *, stagger: bool = False) -> np.ndarray:
         """Starts N new episodes; returns observations `(N, D)`.
 

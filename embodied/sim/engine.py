@@ -110,6 +110,7 @@ class BatchEngine:
         self._lagged = np.empty((n_envs, n_substeps, model.nsensordata))
         self._read_state = np.empty((n_envs, 1, self.n_state))
         self._control = np.empty((n_envs, n_substeps, self.n_control))
+        self._horizon = (np.empty((0, 0, 0)),) * 3
         self.control = np.tile(self.initial_control, (n_envs, 1))
         self.states = np.tile(initial_state(model), (n_envs, 1))
         self.step_count = 0
@@ -213,6 +214,41 @@ class BatchEngine:
             flags, integrator = self.model.opt.disableflags, self.model.opt.integrator
             for option in options:
                 option.disableflags, option.integrator = flags, integrator
+
+    def rollout(self, states: np.ndarray, controls: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Plays n sequences of H controls from given states; `self.states` stays as it is (for planners).
+
+        One more substep at the end makes the sensors of every control step exact: a step's sensors are those that
+        the next one begins with. Sensors of forces see the control that comes next.
+
+        Args:
+            states: `(n, n_state)`, n at most `n_envs`.
+            controls: `(n, H, n_control)`.
+
+        Returns:
+            `(states, sensors, good)`: `(n, H + 1, n_state)` and `(n, H + 1, nsensordata)` before the first and after
+            each control; `good` bool `(n,)` is false where the simulation left the finite numbers.
+        """
+        n, horizon = controls.shape[:2]
+        inner = horizon * self.n_substeps + 1
+        if self._horizon[0].shape[:2] != (self.n_envs, inner):
+            self._horizon = (
+                np.empty((self.n_envs, inner, self.n_state)),
+                np.empty((self.n_envs, inner, self.model.nsensordata)),
+                np.empty((self.n_envs, inner, self.n_control)),
+            )
+        path, sensors, held = (array[:n] for array in self._horizon)
+        held[:, :-1] = np.repeat(controls, self.n_substeps, axis=1)
+        held[:, -1] = controls[:, -1]
+        begin = states.copy()
+        begin[:, 0] = 1.0  # a self-reset sets the time to 0: it must show
+        portion = -(-n // (2 * max(1, self.n_threads)))
+        self._rollout(self._models[:n], self._data, begin, held, path, sensors, portion)
+        late = path[:, -1, 0] - 1.0 - inner * self._dt
+        good = (np.abs(late) < 0.5 * self._dt) & (np.abs(path) < _STATE_LIMIT).all(axis=(1, 2))
+        after = np.concatenate([begin[:, None], path[:, self.n_substeps - 1 : -1 : self.n_substeps]], axis=1)
+        after[..., 0] += states[:, None, 0] - 1.0
+        return after, sensors[:, :: self.n_substeps].copy(), good
 
     def lagged_sensors(self) -> np.ndarray:
         """The last step's own sensor data `(N, nsensordata)`: one substep old, free (for planners)."""

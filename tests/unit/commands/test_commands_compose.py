@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from embodied.commands import completion, compose, sweep
 from embodied.commands.checks import looks_secret
@@ -221,3 +223,17 @@ def test_a_resumed_run_keeps_what_it_must(tmp_path):
         compose.change_run_config(config, ["seed=2"], ("steps",))
     with pytest.raises(ConfigError, match="not a run folder"):
         compose.load_run_config(tmp_path / "nowhere")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S", "Zs")), min_size=1))
+def test_sentences_need_no_quotes_of_their_own(text):
+    sentence = f"Say {text}".replace("$", "S")  # "${...}" stays Hydra's
+    (parsed,) = compose.parse_overrides([compose.quoted_sentence(f"feedback={sentence}")])
+    assert parsed.value() == sentence
+    assert not parsed.is_sweep_override()
+
+
+def test_quoted_sentences_are_left_alone():
+    assert compose.quoted_sentence("instruction='Push it, then stop'") == "instruction='Push it, then stop'"
+    assert compose.quoted_sentence("name=a b") == "name=a b"

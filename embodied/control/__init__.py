@@ -1,0 +1,1 @@
+"""Sampling model-predictive control: a reward program as the objective of plans over batched MuJoCo rollouts."""
