@@ -90,8 +90,6 @@ class SamplingPlanner:
         self.n_steps = max(1, round(horizon_s / task.control_dt_s))
         self.n_knots, self.spline, self.n_threads = min(n_knots, self.n_steps), spline, n_threads
         self._to_steps = step_basis(self.n_knots, self.n_steps, spline)
-        # Where the control does not depend on the state, a whole horizon is one call into MuJoCo.
-        self._open_loop = type(task).control is Task.control
         self._engine: BatchEngine | None = None
         self._clock: Clock = clock or MonotonicClock()
         self._cost_s = 0.0  # of one candidate, smoothed
@@ -192,7 +190,7 @@ class SamplingPlanner:
         states = np.repeat(start.states, n, axis=0)
         control = self._engine.initial_control[None] if start.control is None else start.control
         control = np.repeat(control, n, axis=0)
-        if self._open_loop:
+        if not self.task.control_reads_state:
             flat = self.task.control(actions.reshape(n * horizon, -1), states[:1], control[:1])
             return self._engine.rollout(states, flat.reshape(n, horizon, -1))
         path, seen, good = [], [], np.ones(n, dtype=bool)

@@ -182,6 +182,11 @@ class Task(ABC):
         return type(self).expert is not Task.expert
 
     @property
+    def control_reads_state(self) -> bool:
+        """Whether `control` depends on the states; a planner rolls out whole horizons at once where it does not."""
+        return type(self).control is not Task.control
+
+    @property
     def control_spec(self) -> int:
         """Which parts of MuJoCo's user state the controls are."""
         return int(mujoco.mjtState.mjSTATE_CTRL)
