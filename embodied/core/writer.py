@@ -23,6 +23,7 @@ class TaskDescription:
         action_description: what the components do.
         control_dt_s: time between two actions [s].
         episode_steps: actions per episode.
+        morphology: which motion API fits the robot, such as `quadruped`; empty for none.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TaskDescription:
     action_description: str
     control_dt_s: float
     episode_steps: int
+    morphology: str = ""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,9 @@ def quadruped_quantities() -> dict[Quantity, Source]:
         Quantity(
             "torso.position", (3,), "m", "world", f"position of the torso; z is {STANDING_M:g} when it stands"
         ): FreeBody("root", "position"),
-        Quantity("torso.quaternion", (4,), "1", "world", "orientation wxyz of the torso"): FreeBody("root", "quaternion"),
+        Quantity("torso.quaternion", (4,), "1", "world", "orientation wxyz of the torso"): FreeBody(
+            "root", "quaternion"
+        ),
         Quantity("torso.velocity", (3,), "m/s", "world", "linear velocity of the torso"): FreeBody(
             "root", "linear_velocity"
         ),
@@ -61,13 +63,13 @@ def quadruped_quantities() -> dict[Quantity, Source]:
         Quantity("torso.up", (3,), "1", "world", "the torso's own z axis; (0, 0, 1) is upright"): Frame(
             "body", "torso", "z_axis"
         ),
-        Quantity("body_center.position", (3,), "m", "world", "centre of mass of the whole robot"): CenterOfMass("torso"),
+        Quantity("body_center.position", (3,), "m", "world", "centre of mass of the robot"): CenterOfMass("torso"),
     }
     for leg in LEGS:
         words = leg.replace("_", " ")
         joints = [f"{leg}_{joint}" for joint in JOINTS]
         table |= {
-            Quantity(f"{leg}_foot.position", (3,), "m", "world", f"position of the {words} foot's centre, radius 0.022"): (
+            Quantity(f"{leg}_foot.position", (3,), "m", "world", f"centre of the {words} foot, radius 0.022"): (
                 Frame("site", f"{leg}_foot")
             ),
             Quantity(f"{leg}_leg.angles", (3,), "rad", "joint", f"{words} abduction, hip, knee"): JointPosition(joints),
@@ -97,6 +99,7 @@ class QuadrupedTask(Task):
         "targets of the twelve joints in the order front left, front right, back left, back right, each abduction, hip,"
         " knee; 0 is the standing pose, +-1 the joint's limits"
     )
+    morphology = "quadruped"
     control_reads_state = False
 
     def __init__(

@@ -124,6 +124,7 @@ class Task(ABC):
     name: str
     quantities: Mapping[Quantity, Source]
     observation: Sequence[str]
+    morphology = ""  # which motion API (Language to Rewards) fits the robot
     action_description = "each component drives one actuator, linearly over its control range"
 
     def __init__(
@@ -292,6 +293,7 @@ class Task(ABC):
             action_description=self.action_description,
             control_dt_s=self.control_dt_s,
             episode_steps=self.episode_steps,
+            morphology=self.morphology,
         )
 
     def expert_reward(self) -> RewardProgram:
