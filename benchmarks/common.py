@@ -16,6 +16,7 @@ from typing import Any
 
 from embodied.core.files import read_json, write_json
 from embodied.core.runs import find_runs, machine_provenance
+from embodied.rl.rounds import last_round
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -118,7 +119,7 @@ def train(task: str, seed: int, reward: str, folder: Path, *more: str) -> dict[s
     if done.returncode or not runs or runs[0].result is None:
         return {"error": (done.stderr or done.stdout).strip().splitlines()[-1:]}
     run = runs[0]
-    check = read_json(run / "reward" / "round_0" / "check.json")
+    check = read_json(last_round(run) / "check.json")
     screen = check["screen"] or {}
     return {
         **run.result,

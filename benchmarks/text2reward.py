@@ -1,10 +1,11 @@
 """Text2Reward at the paper's breadth: the screen, training on Meta-World, six behaviours, and the repair of faults.
 
-    python benchmarks/text2reward.py [--quick] [--parts screen,train,behaviours,faults] [--tasks ...] [--seeds 0,1,2]
+    python benchmarks/text2reward.py [--quick] [--parts screen,train,...] [--tasks ...] [--seeds 0,1,2]
 
 `screen`: AUC of the written reward on the ten Meta-World tasks of the paper. `train`: written beside expert reward at
-the same budget. `behaviours`: success of six locomotion behaviours over 100 rollouts. `faults`: programs with injected
-faults, their messages, recorded repairs, and the share of recorded first answers that ran.
+the same budget. `behaviours`: success of six locomotion behaviours over 100 rollouts. `feedback`: the same after a
+person's recorded feedback on the first program. `faults`: programs with injected faults, their messages, recorded
+repairs, and the share of recorded first answers that ran.
 Rows of parts and tasks that a run leaves out are kept from the last result. `--quick`: screen and faults alone.
 """
 
@@ -26,6 +27,7 @@ from embodied.core.chat import Completion, Message
 from embodied.core.errors import EmbodiedError
 from embodied.core.files import read_json
 from embodied.core.reward import RewardProgram
+from embodied.core.runs import find_runs
 from embodied.core.stats import wilson_interval
 from embodied.core.writer import Check, WriterTools
 from embodied.llm.record import read_calls
@@ -49,6 +51,24 @@ FAULTS = {
     "syntax": "distance = = 3.0",
     "not a number": "world_time = np.log(-1.0 - world.time)",
     "endless loop": "while True: pass",
+}
+
+
+# What a person saw in the films of the first round, and asked for; the answers are recorded.
+FEEDBACK = {
+    "ant_lie_down": (
+        "It crouches on its four feet with the torso level, 0.37 m above the ground, and rests there. It never touches"
+        " the ground with its body: upright, the legs cannot be spread any flatter, so the belly stays in the air.",
+        "It must really lie on the ground: turn over and lie on its back, torso resting on the floor (height 0.25 to"
+        " 0.29), legs up in the air, and stay there still.",
+    ),
+    "ant_wave_leg": (
+        "It stands still on three legs with leg 1 stretched out. In about a quarter of the episodes hip_1 then swings"
+        " to and fro cleanly at 1 Hz; in the others, which begin with the leg at rest in the middle, it stays frozen"
+        " there for the whole episode.",
+        "It must always start to wave and keep waving. Give the swing a fixed phase from world.time, which the policy"
+        " can see, so that resting in the middle never pays.",
+    ),
 }
 
 
@@ -146,6 +166,43 @@ def behaved(tasks: Sequence[str], seeds: Sequence[int]) -> list[Row]:
                 target=None,
                 ok=None,
                 seconds=[row.get("seconds") for row in found],
+                date=now(),
+            )
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def fed_back(tasks: Sequence[str], seeds: Sequence[int]) -> list[Row]:
+    """Success of the first program and of the one that a person's feedback led to, 100 fresh rollouts each."""
+    rows = []
+    for name in tasks:
+        observed, request = FEEDBACK[name]
+        rates: dict[str, list[Any]] = {"before": [], "after": []}
+        steps = None
+        with tempfile.TemporaryDirectory() as folder:
+            for seed in seeds:
+                words = ["evaluation.episodes=100", "baselines=[]"]
+                for which in ("before", "after"):
+                    runs = Path(folder) / which / str(seed)
+                    found = train(name, seed, "text2reward", runs, *words)
+                    rates[which].append(found["success"]["rate"] if "success" in found else found.get("error"))
+                    steps = found.get("steps", steps)
+                    parent = find_runs(runs)[0].path
+                    words += [f"parent={parent}", f"observed={observed}", f"feedback={request}"]
+        means = {k: sum(v) / len(v) for k, v in rates.items() if all(isinstance(x, float) for x in v)}
+        rows.append(
+            Row(
+                name=f"feedback {name}",
+                seeds=list(seeds),
+                ours=means.get("after"),
+                by_seed=rates["after"],
+                peer=means.get("before"),
+                peer_by_seed=rates["before"],
+                peer_name="the first program, same budget",
+                steps=steps,
+                target=None,
+                ok=None,
                 date=now(),
             )
         )
@@ -260,7 +317,7 @@ def main() -> int:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--parts", default="screen,train,behaviours,faults")
+    parser.add_argument("--parts", default="screen,train,behaviours,feedback,faults")
     parser.add_argument("--tasks", default="")
     parser.add_argument("--seeds", default="0,1,2")
     given = parser.parse_args()
@@ -274,6 +331,8 @@ def main() -> int:
         rows += trained([t for t in chosen if t not in BEHAVIOURS] or EASY, seeds)
     if "behaviours" in parts:
         rows += behaved([t for t in BEHAVIOURS if not chosen or t in chosen], seeds)
+    if "feedback" in parts:
+        rows += fed_back([t for t in FEEDBACK if not chosen or t in chosen], seeds)
     if "faults" in parts:
         rows += repaired(recorded_tasks())
     path = RESULTS / "text2reward.json"
