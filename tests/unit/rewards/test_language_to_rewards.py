@@ -17,7 +17,7 @@ from embodied.rewards.quadruped_motion import FEET, QuadrupedMotion
 from embodied.sandbox.call_check import check_calls
 from embodied.sandbox.static_check import check_source
 from embodied.sim.batch_env import BatchEnv
-from embodied.sim.quadruped import QuadrupedTask
+from embodied.sim.quadruped.base import QuadrupedTask
 
 SIT = "reset_reward()\nset_torso_targets(0.12, 0, 0, (0, 0), None, 0, None)\nexecute_plan()\n"
 

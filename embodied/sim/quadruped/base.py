@@ -136,3 +136,14 @@ class QuadrupedTask(Task):
     def fell(self, world: World) -> np.ndarray:
         """Whether the torso is upside down."""
         return world.quantity("torso.up")[..., 2] < 0.0
+
+    def stands(self, world: World) -> np.ndarray:
+        """Whether the torso is upright and at least 0.18 m high."""
+        return (world.quantity("torso.position")[..., 2] > 0.18) & (world.quantity("torso.up")[..., 2] > 0.9)
+
+    @staticmethod
+    def turned(start: Start, angle_rad: np.ndarray) -> Start:
+        """The start with each robot turned about the vertical `(n,)`."""
+        start.states[:, 4:8] = 0.0
+        start.states[:, 4], start.states[:, 7] = np.cos(angle_rad / 2), np.sin(angle_rad / 2)
+        return start

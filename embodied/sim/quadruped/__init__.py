@@ -1,0 +1,1 @@
+"""The quadruped and its tasks."""
