@@ -35,7 +35,7 @@ from embodied.llm.replay import ReplayChat, shipped_records
 from embodied.rewards.check import Checker
 from embodied.rewards.rollouts import record_rollouts
 from embodied.rewards.text2reward import Text2Reward
-from embodied.rl.pipeline import ROLLOUT_SEED, make_task, shipped_library, shipped_tasks
+from embodied.rl.writing import ROLLOUT_SEED, make_task, shipped_library, shipped_tasks
 
 PAPER_TASKS = (
     "button-press", "door-close", "door-unlock", "drawer-close", "drawer-open",

@@ -13,8 +13,8 @@ from embodied.core.writer import Check
 from embodied.rl.evaluate import Evaluation
 from embodied.rl.evaluate import evaluate as _evaluate
 from embodied.rl.job import EVALUATE_SEED, policy_actor
-from embodied.rl.pipeline import ROLLOUT_SEED, make_task
 from embodied.rl.policy import MLPPolicy
+from embodied.rl.writing import ROLLOUT_SEED, make_task
 from embodied.sim.gym_env import TaskEnv
 from embodied.sim.task import Task
 

@@ -31,8 +31,8 @@ def execute(composed) -> int:
     from embodied.core.runs import RunFolder
     from embodied.rl.evaluate import evaluate
     from embodied.rl.job import EVALUATE_SEED, policy_actor
-    from embodied.rl.pipeline import make_task
     from embodied.rl.policy import MLPPolicy
+    from embodied.rl.writing import make_task
 
     config = composed.config
     folder = RunFolder.open(Path(config["run"]))

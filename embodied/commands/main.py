@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "from a sentence to a trained policy: write a reward, check it, learn, report",
     ),
     "reward": ("embodied.commands.reward", "write, check and screen a reward without training"),
+    "plan": ("embodied.commands.plan", "let a reward program drive the robot by sampling MPC, without training"),
     "evaluate": (
         "embodied.commands.evaluate",
         "measure a trained policy's success, with a confidence interval",

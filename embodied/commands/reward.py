@@ -54,23 +54,23 @@ def run(arguments: list[str]) -> int:
 def _write(composed) -> int:
     from embodied.core.errors import EmbodiedError
     from embodied.core.runs import RunFolder
-    from embodied.rl.pipeline import Pipeline, make_task
     from embodied.rl.rounds import round_folder
+    from embodied.rl.writing import Writing, make_task
 
     config = composed.config
     task = make_task(config["task"], composed.trusted_packages)
     folder = RunFolder.create(Path(config["runs_dir"]), f"reward-{task.name.replace('/', '-')}")
     folder.start(composed.yaml, composed.overrides, {"seed": config["seed"]})
     folder.lock()
-    pipeline = Pipeline(config, folder, print, lambda job, row: None, composed.trusted_packages, composed.searchpath)
+    writing = Writing(config, folder, print, composed.trusted_packages, composed.searchpath)
     try:
-        program, check = pipeline.program()
+        program, check = writing.program()
     except EmbodiedError:
         folder.discard_unbegun()
         raise
     written = {"writer": program.writer, "sha256": program.sha256, "evaluation": program.evaluation}
-    folder.finish({"task": task.name, "instruction": pipeline.task.instruction, "reward": written})
-    print(f"program: {round_folder(folder, len(pipeline.rounds)) / 'program.py'}")
+    folder.finish({"task": task.name, "instruction": writing.task.instruction, "reward": written})
+    print(f"program: {round_folder(folder, len(writing.rounds)) / 'program.py'}")
     print(json.dumps({"task": task.name, "writer": program.writer, "sha256": program.sha256, **check.to_json()}))
     return 0
 
@@ -79,7 +79,7 @@ def _check(path: Path, task_name: str, try_it: bool) -> int:
     from embodied.core.errors import ConfigError
     from embodied.rewards.check import Checker
     from embodied.rewards.rollouts import record_rollouts
-    from embodied.rl.pipeline import ROLLOUT_SEED, make_task
+    from embodied.rl.writing import ROLLOUT_SEED, make_task
 
     try:
         data = path.read_bytes()
@@ -95,7 +95,7 @@ def _check(path: Path, task_name: str, try_it: bool) -> int:
 def _prompt(given) -> int:
     from embodied.core.writer import Check, WriterTools
     from embodied.rewards.text2reward import Text2Reward
-    from embodied.rl.pipeline import make_task, shipped_library
+    from embodied.rl.writing import make_task, shipped_library
 
     changes = {"instruction": given.instruction} if given.instruction else {}
     task = make_task(given.task, **changes)

@@ -55,7 +55,7 @@ def execute(composed, started=None) -> int:
             return 0
         print(f"going on with {folder.path} (may be changed while resuming: {', '.join(RESUMABLE)})")
     else:
-        from embodied.rl.pipeline import make_task
+        from embodied.rl.writing import make_task
 
         make_task(config["task"], composed.trusted_packages)  # a bad task must not leave a run folder
         name = config["name"] or str(config["task"]["_target_"]).rpartition(".")[2].lower()
@@ -83,7 +83,7 @@ def _train(config: dict, folder, composed) -> int:
 
     with TrainingProgress(int(config["trainer"]["total_steps"])) as progress:
         pipeline = Pipeline(
-            config, folder, progress.say, progress, composed.trusted_packages, composed.searchpath
+            config, folder, progress.say, composed.trusted_packages, composed.searchpath, progress
         )
         program, check = pipeline.program()
         progress.say(f"reward by {program.writer}: accepted, {program.evaluation}, {_screened(check)}")

@@ -60,8 +60,8 @@ def _player(config: dict, trusted: tuple[str, ...]):
     from embodied.core.runs import RunFolder
     from embodied.rl.evaluate import expert_actor
     from embodied.rl.job import policy_actor
-    from embodied.rl.pipeline import make_task
     from embodied.rl.policy import MLPPolicy
+    from embodied.rl.writing import make_task
 
     if config["run"]:
         folder = RunFolder.open(Path(config["run"]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from embodied.control.planner import Plan, SamplingPlanner
 from embodied.core.errors import ConfigError
 from embodied.sim.batch_env import BatchEnv, Step
+from embodied.sim.task import Start
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,12 @@ class Moment:
     """One control step of a driven episode.
 
     Attributes:
-        t_s: simulation time before the step.
+        start: state, parameters and last control before the step.
         step: what the step gave, one environment.
         plan: the plan that it followed.
     """
 
-    t_s: float
+    start: Start
     step: Step
     plan: Plan
 
@@ -49,4 +50,4 @@ def drive(env: BatchEnv, planner: SamplingPlanner, n_steps: int, *, replan_every
         if plan is None or index % replan_every == 0:
             plan = planner.plan(start, env.t0)
         step = env.step(plan.action(t_s, env.task.control_dt_s)[None], autoreset=False)
-        yield Moment(t_s, step, plan)
+        yield Moment(start, step, plan)

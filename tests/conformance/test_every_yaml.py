@@ -18,7 +18,7 @@ from embodied.core.writer import RewardWriter, WriterTools
 from embodied.rewards.check import Checker
 from embodied.rewards.rollouts import record_rollouts
 from embodied.rl.algorithms import make_algorithm
-from embodied.rl.pipeline import ROLLOUT_SEED, make_task, shipped_library
+from embodied.rl.writing import ROLLOUT_SEED, make_task, shipped_library
 from embodied.sandbox.static_check import check_source
 
 CONF = conf_dir()

@@ -9,7 +9,7 @@ import pytest
 from embodied.core.reward import RewardProgram
 from embodied.rewards.check import Checker
 from embodied.rewards.rollouts import record_rollouts
-from embodied.rl.pipeline import ROLLOUT_SEED, make_task
+from embodied.rl.writing import ROLLOUT_SEED, make_task
 
 pytestmark = pytest.mark.metaworld
 PROGRAMS = sorted((Path(__file__).resolve().parents[1] / "support" / "published").glob("*.py"))

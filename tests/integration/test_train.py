@@ -18,8 +18,8 @@ from embodied.core.files import read_json
 from embodied.core.runs import find_runs
 from embodied.llm.record import read_calls
 from embodied.llm.replay import shipped_records
-from embodied.rl.pipeline import make_task, shipped_tasks
 from embodied.rl.policy import MLPPolicy
+from embodied.rl.writing import make_task, shipped_tasks
 
 STEPS = "trainer.total_steps=1024"
 GOOD = '''def reward(world, action):
@@ -278,7 +278,7 @@ def test_recorded_answers_give_an_accepted_program(task):
     from embodied.rewards.check import Checker
     from embodied.rewards.rollouts import record_rollouts
     from embodied.rewards.text2reward import Text2Reward
-    from embodied.rl.pipeline import ROLLOUT_SEED, shipped_library
+    from embodied.rl.writing import ROLLOUT_SEED, shipped_library
 
     made = make_task(task)
     checker = Checker(made.schema, record_rollouts(made, seed=ROLLOUT_SEED))

@@ -18,8 +18,8 @@ from tiny import ROOT, WORDS, events, one_line_error, only_run, run, start, unti
 from embodied.commands.main import main
 from embodied.core.runs import RunFolder
 from embodied.rewards.rollouts import record_rollouts
-from embodied.rl.pipeline import ROLLOUT_SEED, make_task
 from embodied.rl.snapshot import newest_snapshot
+from embodied.rl.writing import ROLLOUT_SEED, make_task
 
 STEPS = "trainer.total_steps=4000"
 

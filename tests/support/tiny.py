@@ -21,8 +21,8 @@ from embodied.core.files import append_jsonl, read_jsonl
 from embodied.core.reward import BoundReward, RewardProgram
 from embodied.core.runs import RunFolder, find_runs
 from embodied.rl.algorithms import make_algorithm
-from embodied.rl.pipeline import make_task
 from embodied.rl.vec_env import RewardVecEnv
+from embodied.rl.writing import make_task
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.randomization import Randomization
 from embodied.sim.render import Renderer

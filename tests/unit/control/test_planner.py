@@ -10,7 +10,7 @@ from embodied.control.planner import SamplingPlanner
 from embodied.control.predictive_sampling import PredictiveSampling
 from embodied.core.clock import VirtualClock
 from embodied.core.errors import ConfigError
-from embodied.rl.pipeline import make_task
+from embodied.rl.writing import make_task
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.engine import BatchEngine
 

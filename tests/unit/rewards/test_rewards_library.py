@@ -10,7 +10,7 @@ from scripted import DESCRIPTION
 from embodied.core.errors import ConfigError, RewardCodeError
 from embodied.core.writer import Check, WriterTools
 from embodied.rewards.library import Expert, FromFile, Library, opposite
-from embodied.rl.pipeline import make_task, shipped_library
+from embodied.rl.writing import make_task, shipped_library
 
 
 @pytest.fixture(scope="module")

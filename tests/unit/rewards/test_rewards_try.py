@@ -17,7 +17,7 @@ from embodied.rewards.check import Checker
 from embodied.rewards.probe import PROBES, TooSlow, probe_rows, try_program
 from embodied.rewards.rollouts import POLICIES, Rollouts, record_rollouts
 from embodied.rewards.screen import screen
-from embodied.rl.pipeline import make_task
+from embodied.rl.writing import make_task
 from embodied.sandbox.static_check import check_source
 
 TASK = make_task("reach")

@@ -8,7 +8,7 @@ import pytest
 from embodied.core.errors import ConfigError
 from embodied.core.stats import wilson_interval
 from embodied.rl.evaluate import evaluate, expert_actor, random_actor, zero_actor
-from embodied.rl.pipeline import make_task
+from embodied.rl.writing import make_task
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.tasks.reach import Reach
 

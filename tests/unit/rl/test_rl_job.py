@@ -14,7 +14,8 @@ from embodied.core.reward import RewardProgram
 from embodied.core.runs import RunFolder
 from embodied.rl.algorithms import actor
 from embodied.rl.job import EVALUATE_SEED, FINAL_SEED, SELECTION_SEED, Job, Trainer, _error_of
-from embodied.rl.pipeline import ROLLOUT_SEED, Pipeline, make_task, shipped_library
+from embodied.rl.pipeline import Pipeline
+from embodied.rl.writing import ROLLOUT_SEED, make_task, shipped_library
 from embodied.sandbox.process import End
 
 
@@ -169,14 +170,14 @@ CONFIG = {
 )
 def test_numbers_are_checked_before_anything_begins(changes, why):
     with pytest.raises(ConfigError, match=why):
-        Pipeline({**CONFIG, **changes}, None, print, print)
+        Pipeline({**CONFIG, **changes}, None, print)
 
 
 def test_the_library_holds_the_users_own_task_too():
     own = {**CONFIG, "task": {**CONFIG["task"], "_target_": f"{__name__}.OwnReach"}}
     shipped = {entry.program.task for entry in shipped_library()}
-    assert {e.program.task for e in Pipeline(CONFIG, None, print, print)._library()} == shipped
-    found = Pipeline(own, None, print, print, trusted_packages=(__name__,))._library()
+    assert {e.program.task for e in Pipeline(CONFIG, None, print)._library()} == shipped
+    found = Pipeline(own, None, print, trusted_packages=(__name__,))._library()
     assert [e.program.task for e in found if e.program.task not in shipped] == ["own_reach"]
     assert all("def reward(" in e.program.source for e in found)
 
@@ -193,7 +194,7 @@ class Careless:
 
 def test_a_program_that_is_not_accepted_never_gets_into_the_run_folder(tmp_path):
     config = {**CONFIG, "reward": {"_target_": f"{__name__}.Careless"}, "allow_missing_sandbox_layers": []}
-    pipeline = Pipeline(config, RunFolder(tmp_path), print, print, trusted_packages=(__name__,))
+    pipeline = Pipeline(config, RunFolder(tmp_path), print, trusted_packages=(__name__,))
     with pytest.raises(RewardCodeError, match=r"writer 'careless': import of 'os'"):
         pipeline.program()
     assert not list(tmp_path.rglob("program.*"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embodied.core.errors import DivergenceError
-from embodied.rl.pipeline import make_task
+from embodied.rl.writing import make_task
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.randomization import Randomization
 
