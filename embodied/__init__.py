@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 _API = {
     "make_task": "embodied.api",
     "make_env": "embodied.api",
+    "plan": "embodied.api",
     "train": "embodied.api",
     "load_policy": "embodied.api",
     "evaluate": "embodied.api",

@@ -18,7 +18,7 @@ from embodied.rl.writing import ROLLOUT_SEED, make_task
 from embodied.sim.gym_env import TaskEnv
 from embodied.sim.task import Task
 
-__all__ = ["check_reward", "evaluate", "load_policy", "make_env", "make_task", "train"]
+__all__ = ["check_reward", "evaluate", "load_policy", "make_env", "make_task", "plan", "train"]
 
 
 def make_env(task: Task | str, **arguments: Any) -> TaskEnv:
@@ -43,6 +43,25 @@ def train(*, overrides: Sequence[str] = (), **choices: Any) -> Path:
     before: list[Path] = []
     execute(compose_config("train", [*words, *overrides]), started=before.append)
     return before[0]
+
+
+def plan(*, overrides: Sequence[str] = (), **choices: Any) -> dict[str, Any]:
+    """Lets a reward program drive fresh episodes by sampling MPC; returns the result row (success, rates, terms).
+
+    Args:
+        overrides: further words as on the command line, such as `planning.n_samples=64`.
+        **choices: `task`, `reward`, `llm`, `planner`, `episodes`, `seed`, `runs_dir`, ...
+
+    Raises:
+        EmbodiedError: what the command would print as an error.
+    """
+    from embodied.commands.compose import compose_config
+    from embodied.commands.plan import execute
+
+    found: list[dict[str, Any]] = []
+    words = [f"{key}={_word(value)}" for key, value in choices.items()]
+    execute(compose_config("plan", [*words, *overrides]), finished=found.append)
+    return found[0]
 
 
 def load_policy(path: str | Path) -> MLPPolicy:

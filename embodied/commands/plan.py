@@ -28,8 +28,8 @@ def run(arguments: list[str]) -> int:
     return run_composed("plan", arguments, execute)
 
 
-def execute(composed) -> int:
-    """Runs one composed configuration."""
+def execute(composed, finished=None) -> int:
+    """Runs one composed configuration; `finished` is told the result row."""
     from embodied.core.errors import EmbodiedError
     from embodied.core.runs import RunFolder
     from embodied.rl.writing import Writing, make_task
@@ -41,13 +41,17 @@ def execute(composed) -> int:
     folder.lock()
     writing = Writing(config, folder, print, composed.trusted_packages, composed.searchpath)
     try:
-        return _plan(writing, config, folder, composed)
+        row = _plan(writing, config, folder, composed)
     except EmbodiedError:
         folder.discard_unbegun()
         raise
+    if finished is not None:
+        finished(row)
+    print(json.dumps(row))
+    return 0
 
 
-def _plan(writing, config: dict, folder, composed) -> int:
+def _plan(writing, config: dict, folder, composed) -> dict:
     from embodied.control.locked import LockedPlanner
     from embodied.control.trial import try_planner
 
@@ -91,8 +95,7 @@ def _plan(writing, config: dict, folder, composed) -> int:
     print(_film(writing.task, film, config["video"], folder))
     folder.finish(row)
     print(f"result:  {folder / 'result.json'}")
-    print(json.dumps(row))
-    return 0
+    return row
 
 
 def _film(task, moments: list, video: dict, folder) -> str:
