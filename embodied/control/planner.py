@@ -6,6 +6,7 @@ plan that it has until the next one is there. Seeded and, without a budget, repe
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,6 +63,8 @@ class SamplingPlanner:
         n_iterations: rounds of propose and update per plan.
         n_threads: C++ threads; 0 plans on the calling thread.
         min_samples: fewest candidates under a time budget.
+        physics_dt_s: physics timestep of the rollouts [s], a divisor of the task's control step; None takes the task's
+            own. A coarser one plans faster and sees a little less truly.
         seed: root of all randomness.
         clock: what measures the time budget.
     """
@@ -79,6 +82,7 @@ class SamplingPlanner:
         n_iterations: int = 1,
         n_threads: int = 2,
         min_samples: int = 4,
+        physics_dt_s: float | None = None,
         seed: int = 0,
         clock: Clock | None = None,
     ) -> None:
@@ -89,6 +93,13 @@ class SamplingPlanner:
         self.n_samples, self.min_samples, self.n_iterations = n_samples, min_samples, n_iterations
         self.n_steps = max(1, round(horizon_s / task.control_dt_s))
         self.n_knots, self.spline, self.n_threads = min(n_knots, self.n_steps), spline, n_threads
+        self._model, self._n_substeps = task.model, task.n_substeps
+        if physics_dt_s is not None:
+            self._n_substeps = round(task.control_dt_s / physics_dt_s)
+            if abs(self._n_substeps * physics_dt_s - task.control_dt_s) > 1e-6 or self._n_substeps < 1:
+                raise ConfigError(f"physics_dt_s={physics_dt_s} must divide control_dt_s={task.control_dt_s}")
+            self._model = copy.copy(task.model)
+            self._model.opt.timestep = physics_dt_s
         self._to_steps = step_basis(self.n_knots, self.n_steps, spline)
         self._engine: BatchEngine | None = None
         self._clock: Clock = clock or MonotonicClock()
@@ -105,9 +116,9 @@ class SamplingPlanner:
             return
         self.close()
         self._engine = BatchEngine(
-            self.task.model,
+            self._model,
             n_envs=self.n_samples,
-            n_substeps=self.task.n_substeps,
+            n_substeps=self._n_substeps,
             n_threads=self.n_threads,
             control_spec=self.task.control_spec,
         )

@@ -146,7 +146,8 @@ def test_late_plans_take_fewer_candidates():
 
 def test_wrong_settings_are_refused():
     task = make_task("hopper")
-    for wrong in ({"n_samples": 1}, {"min_samples": 50}, {"horizon_s": 0.0}, {"spline": "quintic"}):
+    wrongs = {"n_samples": 1, "min_samples": 50, "horizon_s": 0.0, "spline": "quintic", "physics_dt_s": 0.003}
+    for wrong in ({name: value} for name, value in wrongs.items()):
         with pytest.raises(ConfigError):
             planner_of(task, **wrong)
     with pytest.raises(ConfigError, match="one environment"):

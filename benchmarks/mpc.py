@@ -1,0 +1,128 @@
+"""The planner's rate, and what it costs beyond the raw rollouts.
+
+Ours: a whole plan (candidates, rollouts with exact sensors, the reward program, the next plan) on the quadruped, 32
+candidates of 36 physics steps of 10 ms. The limit: `mujoco.rollout` alone, same model, states, controls and threads.
+Interleaved rounds; the ratio is the median of ours over the limit, in wall seconds and in CPU seconds.
+
+    python benchmarks/mpc.py [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+from mujoco import rollout
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import common
+
+from embodied.control.mppi import MPPI
+from embodied.control.planner import SamplingPlanner
+from embodied.core.reward import RewardProgram
+from embodied.rewards.quadruped_motion import QuadrupedMotion
+from embodied.rl.writing import make_task
+from embodied.sim.batch_env import BatchEnv
+
+SAMPLES, HORIZON_S, PHYSICS_DT_S, KNOTS, THREADS = 32, 0.36, 0.01, 3, 2
+RATE_HZ, COST = 40.0, 1.15
+
+
+class AtMost(common.Metric):
+    """A ratio of costs: the smaller the better."""
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether the ratio is at most the target."""
+        return None if self.ratio is None or self.target is None else self.ratio <= self.target
+
+
+def standing_program() -> RewardProgram:
+    """The terms of a typical motion: stand, turn, lift a paw."""
+    motion = QuadrupedMotion()
+    motion.set_torso_targets(0.26, 0.0, 0.0, (0.0, 0.0), None, 1.0, None)
+    motion.set_foot_pos_parameters("front_right", 0.1, 0.0, 0.0)
+    motion.execute_plan()
+    return RewardProgram(motion.source(), "expert", "quadruped/lift_paw", evaluation="batched")
+
+
+def main() -> int:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    rounds, plans = (5, 20) if parser.parse_args().quick else (15, 60)
+    task = make_task("quadruped/lift_paw")
+    planner = SamplingPlanner(
+        task,
+        standing_program().bind(reviewed=True),
+        MPPI(noise=0.2),
+        n_samples=SAMPLES,
+        horizon_s=HORIZON_S,
+        n_knots=KNOTS,
+        n_threads=THREADS,
+        physics_dt_s=PHYSICS_DT_S,
+    )
+    env = BatchEnv(task, n_envs=1, seed=0)
+    env.reset()
+    model = planner._model
+    steps = planner.n_steps * round(task.control_dt_s / PHYSICS_DT_S)
+    pool = rollout.Rollout(nthread=THREADS)
+    data = [mujoco.MjData(model) for _ in range(THREADS)]
+    rng = np.random.default_rng(0)
+
+    def ours() -> int:
+        for _ in range(plans):
+            plan = planner.plan(env.start_of(0), env.t0)
+            env.step(plan.actions[:1], autoreset=False)
+        return plans
+
+    def limit() -> int:
+        for _ in range(plans):
+            states = np.repeat(env.start_of(0).states, SAMPLES, axis=0)
+            controls = task.control(rng.uniform(-0.3, 0.3, (SAMPLES, 12)), states, states)
+            pool.rollout([model] * SAMPLES, data, states, np.repeat(controls[:, None], steps, axis=1), nstep=steps)
+        return plans
+
+    ours(), limit()
+    wall: list[tuple[float, float]] = []
+    cpu: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        a, b = common.timed(ours), common.timed(limit)
+        wall.append((a[1] / plans, b[1] / plans))
+        cpu.append((a[2] / plans, b[2] / plans))
+    median = statistics.median
+    own_s, limit_s = median(a for a, _ in wall), median(b for _, b in wall)
+    more: dict[str, Any] = {
+        "cpu_ms_per_plan": 1e3 * median(a for a, _ in cpu),
+        "limit_cpu_ms": 1e3 * median(b for _, b in cpu),
+        "ratio_per_cpu_second": median(a / b for a, b in cpu),
+        "samples": SAMPLES,
+        "physics_steps": steps,
+        "threads": THREADS,
+    }
+    rate = 1.0 / own_s
+    metrics = [
+        common.Metric("quadruped: plans a second", rate, RATE_HZ, "25 ms a plan", rate / RATE_HZ, 1.0, more),
+        AtMost(
+            "quadruped: cost of a plan over its rollouts",
+            1e3 * own_s,
+            1e3 * limit_s,
+            "mujoco.rollout alone [ms]",
+            median(a / b for a, b in wall),
+            COST,
+            {"target_is": "at most"},
+        ),
+    ]
+    for metric in metrics:
+        print(metric.name, metric.ours, metric.peer, metric.ratio, metric.ok)
+    return common.finish("mpc", metrics, seeds=[0], quick=plans == 20, started=time.strftime("%H:%M"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
