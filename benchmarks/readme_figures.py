@@ -111,7 +111,7 @@ def main() -> None:
     pages = (
         ("README.md", "figures", figures()),
         ("docs/text2reward.md", "tabletop", tabletop()),
-        ("docs/metaworld.md", "breadth", breadth()),
+        ("docs/text2reward.md", "breadth", breadth()),
     )
     for page, marker, text in pages:
         path = ROOT / page
