@@ -62,6 +62,12 @@ FEEDBACK = {
         "It must really lie on the ground: turn over and lie on its back, torso resting on the floor (height 0.25 to"
         " 0.29), legs up in the air, and stay there still.",
     ),
+    "metaworld/door-close": (
+        "The hand swings the door about two thirds shut with its side and then stops in front of the table, a hand's"
+        " width away from the handle, although the door is still open by about 35 degrees.",
+        "It must not stop half way: the hand shall stay in contact behind the door and go on pushing until the handle"
+        " is at the goal. Stopping with the door partly shut must pay clearly less than going on.",
+    ),
     "ant_wave_leg": (
         "It stands still on three legs with leg 1 stretched out. In about a quarter of the episodes hip_1 then swings"
         " to and fro cleanly at 1 Hz; in the others, which begin with the leg at rest in the middle, it stays frozen"
