@@ -43,7 +43,7 @@ EVALUATE_EVERY = 16_000
 def ours(task: str, folder: Path) -> dict[str, Any]:
     """Runs the command until one of its own evaluations reaches the success; stops it there."""
     begin = time.monotonic()
-    words = [f"task={task}", f"seed={SEED}", f"runs_dir={folder}", "video.episodes=0", "baselines=[]",
+    words = [f"task={task}", f"seed={SEED}", f"runs_dir={folder}", "video.episodes=0", "baselines=[]", "n_threads=2",
              f"evaluation.selection_episodes={EPISODES}", "evaluation.candidates=24"]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "embodied.commands.main", "train", *words],
