@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "reward": ("embodied.commands.reward", "write, check and screen a reward without training"),
     "plan": ("embodied.commands.plan", "let a reward program drive the robot by sampling MPC, without training"),
+    "talk": ("embodied.commands.talk", "sentences in, motion out, at once: a planner follows what a model writes"),
     "evaluate": (
         "embodied.commands.evaluate",
         "measure a trained policy's success, with a confidence interval",

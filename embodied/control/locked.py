@@ -29,7 +29,7 @@ class LockedPlanner:
     Args:
         task: the task, built from `task_config` (for its name and step).
         task_config: its configuration, built again in the process.
-        program: the reward program.
+        program: the reward program; None lets the process wait for `bind`.
         sampler_config: a configuration of `conf/planner/`.
         settings: keyword arguments of `SamplingPlanner`.
         trusted_packages: packages that the task's `_target_` may name besides our own.
@@ -42,7 +42,7 @@ class LockedPlanner:
         self,
         task: Task,
         task_config: Mapping[str, Any],
-        program: RewardProgram,
+        program: RewardProgram | None,
         sampler_config: Mapping[str, Any],
         settings: Mapping[str, Any],
         *,
@@ -74,6 +74,19 @@ class LockedPlanner:
         self._process.start()
         return self
 
+    def bind(self, program: RewardProgram) -> LockedPlanner:
+        """Gives a waiting process its program, once.
+
+        Raises:
+            RewardCodeError: the program does not compile.
+            SandboxError: the process did not get ready.
+        """
+        if self._bound:
+            raise ConfigError("this planner has its program already; one process serves one program")
+        self.program = program
+        self._bind()
+        return self
+
     def reset(self, seed: int, edits: Sequence[ModelEdit] = ()) -> None:
         """As `SamplingPlanner.reset`.
 
@@ -100,6 +113,8 @@ class LockedPlanner:
 
     def _bind(self) -> None:
         if not self._bound:
+            if self.program is None:
+                raise ConfigError("this planner has no program yet: call bind(program)")
             self._process.wait_ready()
             self._bound = True
             self._ask({"kind": "program", "program": self.program.to_json()}, {}, STARTUP_DEADLINE_S)

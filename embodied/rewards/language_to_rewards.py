@@ -160,6 +160,8 @@ class LanguageToRewards:
         temperature: sampling temperature.
     """
 
+    prompt_version = PROMPT_VERSION
+
     def __init__(
         self, tools: WriterTools, *, coder_only: bool = False, max_repairs: int = 3, temperature: float = 0.0
     ) -> None:

@@ -46,6 +46,8 @@ class Text2Reward:
         temperature: sampling temperature; several different programs need one above 0.
     """
 
+    prompt_version = PROMPT_VERSION
+
     def __init__(
         self, tools: WriterTools, *, max_repairs: int = 3, few_shot: int = 0, temperature: float = 0.0
     ) -> None:

@@ -49,8 +49,7 @@ def prepare(request: Mapping[str, Any]) -> Context:
     """
     torch.set_num_threads(1)
     env = _vec_env(request)
-    warm = _vec_env(request)
-    warm.env.engine.n_threads = 0
+    warm = _vec_env({**request, "n_threads": 0})
     warm.reward = BoundReward(_zero_reward, {}, by_row=False)
     tiny = {**request["settings"], "learning_rate": 1e-4}
     tiny |= {"n_steps": 2, "batch_size": 2 * warm.num_envs, "n_epochs": 1} if request["algorithm"] == "ppo" else {}

@@ -21,12 +21,11 @@ from embodied.core.errors import ConfigError, RewardCodeError, UnknownNameError
 from embodied.core.files import read_json, write_json, write_text
 from embodied.core.reward import RewardProgram
 from embodied.core.runs import RunFolder
-from embodied.core.writer import Check, Feedback, LibraryEntry, WriterTools
+from embodied.core.writer import Check, Feedback, LibraryEntry, RewardWriter, WriterTools
 from embodied.llm.budget import Budget
 from embodied.llm.record import Recorder
 from embodied.rewards.check import Checker
 from embodied.rewards.rollouts import Rollouts, record_rollouts
-from embodied.rewards.text2reward import PROMPT_VERSION
 from embodied.rl.rounds import open_rounds, round_folder
 from embodied.sim.task import Task
 
@@ -55,7 +54,7 @@ class Writing:
     tools: WriterTools = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tools = WriterTools(chat=lambda: self._chat, check=self._check, library=self._library)
+        self.tools = WriterTools(chat=lambda: self._chat, check=self.check, library=self._library)
 
     @cached_property
     def task(self) -> Task:
@@ -79,13 +78,12 @@ class Writing:
         if (folder / "program.json").is_file():
             known = read_json(folder / "check.json")
             return RewardProgram.from_json(read_json(folder / "program.json")), Check(**known)
-        writer = build(self.config["reward"], trusted_packages=self.trusted_packages, tools=self.tools)
         self.say(f"writing the reward for: {self.task.instruction}")
         try:
-            program = writer.propose(self.task.description(), self.rounds, n=1)[0]
+            program = self.writer.propose(self.task.description(), self.rounds, n=1)[0]
         finally:
             self._keep_attempts(folder)
-        check = self._check(program)
+        check = self.check(program)
         if check.verdict != "accepted":
             raise RewardCodeError(f"reward of writer '{program.writer}': {check.message}", check.line)
         program = program.with_evaluation(check.evaluation)
@@ -94,6 +92,11 @@ class Writing:
         write_json(folder / "program.json", program.to_json())
         self.run.event("reward", writer=program.writer, sha256=program.sha256, evaluation=program.evaluation)
         return program, check
+
+    @cached_property
+    def writer(self) -> RewardWriter:
+        """The reward writer."""
+        return build(self.config["reward"], trusted_packages=self.trusted_packages, tools=self.tools)
 
     @cached_property
     def rollouts(self) -> Rollouts:
@@ -111,9 +114,11 @@ class Writing:
     @cached_property
     def _chat(self) -> ChatModel:
         inner = build(self.config["llm"], trusted_packages=self.trusted_packages)
-        return Recorder(Budget(inner, **self.config["budget"]), self.run / "llm", prompt_version=PROMPT_VERSION)
+        version = getattr(self.writer, "prompt_version", "")
+        return Recorder(Budget(inner, **self.config["budget"]), self.run / "llm", prompt_version=version)
 
-    def _check(self, program: RewardProgram) -> Check:
+    def check(self, program: RewardProgram) -> Check:
+        """The verdict on a program, tried on the task's rollouts under a lock."""
         checker = Checker(self.task.schema, self.rollouts, allow_missing=self.config["allow_missing_sandbox_layers"])
         return checker(program)
 

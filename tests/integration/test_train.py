@@ -169,6 +169,12 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(trained, tmp_
 
 
 # --- writers ----------------------------------------------------------------------------------------------
+def test_simulation_threads_change_nothing_in_the_policy(trained, tmp_path):
+    assert train(tmp_path, "baselines=[]", "name=threads", "n_threads=2") == 0
+    mine, other = (read_json(r / "policy" / "manifest.json") for r in (trained, only_run(tmp_path)))
+    assert mine["sha256"] == other["sha256"]
+
+
 def test_library_with_a_free_sentence_and_awkward_characters(tmp_path, capsys):
     sentence = "Bring the gripper [/close] to the [bold]goal[/bold] point"
     code = train(tmp_path, "reward=library", f'instruction="{sentence}"', "baselines=[random]")

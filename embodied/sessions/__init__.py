@@ -1,0 +1,1 @@
+"""Interactive sessions: state machines with a ledger, without any user interface."""

@@ -1,0 +1,1 @@
+"""Thin terminal faces of the sessions."""
