@@ -8,7 +8,7 @@ from pathlib import Path
 HELP = """embodied talk [robot=<name>] [ui=web] [llm=<model>] [key=value ...]
 
 A language model turns each sentence into the objective of a planner that is moving the robot meanwhile; corrections
-build on what was said before. Programs are followed in locked processes, started ahead, so that a sentence acts at once.
+build on what was said before. Programs are followed in locked processes that wait ready, so a sentence acts at once.
 
   robot=<name>           quadruped, manipulator, so101
   ui=terminal|web        type here, or into a page on this machine alone
@@ -109,7 +109,12 @@ def _scripted(config: dict, folder, opened, lines, finished) -> int:
         body.rest()
     said = [row for row in rows if row["kind"] == "say"]
     moved = sum(row["outcome"] == "moving" for row in said)
-    result = {"sentences": len(said), "moved": moved, "simulated_s": opened.stage.t_s, "planner": config["robot"]["planner"]}
+    result = {
+        "sentences": len(said),
+        "moved": moved,
+        "simulated_s": opened.stage.t_s,
+        "planner": config["robot"]["planner"],
+    }
     path = report.write(opened.session, rows)
     folder.finish(result)
     if finished is not None:

@@ -176,7 +176,7 @@ def render_report(content: Report, provenance: Mapping[str, Any], run_name: str)
     colors = _colors(content)
     sections = [
         ("result", "How it went", _successes(content, colors)),
-        ("videos", "Rollouts", _videos(content)),
+        ("videos", "Rollouts", videos(content.videos, content.no_videos)),
         ("learning", "Learning", _learning(content, colors)),
         ("reward", "The reward", _reward(content)),
         ("rounds", "Rounds with the model", _rounds(content.rounds)),
@@ -184,9 +184,30 @@ def render_report(content: Report, provenance: Mapping[str, Any], run_name: str)
         ("terms", "Reward, term by term", _terms(content.curves)),
         ("reproduce", "Reproduce", _reproduce(content, provenance)),
     ]
+    return page(
+        content.instruction,
+        f"<span>task <b>{escape(content.task)}</b></span><span>{escape(run_name)}</span>",
+        content.headline,
+        sections,
+        provenance,
+    )
+
+
+def page(
+    title: str, eyebrow: str, headline: str, sections: Sequence[tuple[str, str, str]], provenance: Mapping[str, Any]
+) -> str:
+    """A self-contained page in the reports' style.
+
+    Args:
+        title: plain text.
+        eyebrow: HTML above the title.
+        headline: plain text under it.
+        sections: `(anchor, title, HTML)`; those without a body are left out.
+        provenance: of the run, for the version in the footer.
+    """
     shown = [(key, title, body) for key, title, body in sections if body]
-    links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in shown)
-    bodies = "\n".join(f'<section id="{key}"><h2>{title}</h2>{body}</section>' for key, title, body in shown)
+    links = "".join(f'<a href="#{key}">{escape(name)}</a>' for key, name, _ in shown)
+    bodies = "\n".join(f'<section id="{key}"><h2>{escape(name)}</h2>{body}</section>' for key, name, body in shown)
     css = data_file("core", "report.css").read_text(encoding="utf-8")
     version = f" {escape(provenance['embodied'])}" if provenance.get("embodied") else ""
     return (
@@ -194,11 +215,9 @@ def render_report(content: Report, provenance: Mapping[str, Any], run_name: str)
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(content.instruction)}</title>\n<style>{css}</style></head>\n<body><main>"
-        '<header><p class="eyebrow"><span>task'
-        f" <b>{escape(content.task)}</b></span><span>{escape(run_name)}</span></p>"
-        f"<h1>{escape(content.instruction)}</h1>"
-        f'<p class="headline">{escape(content.headline)}</p><nav>{links}</nav></header>\n{bodies}\n'
+        f"<title>{escape(title)}</title>\n<style>{css}</style></head>\n<body><main>"
+        f'<header><p class="eyebrow">{eyebrow}</p><h1>{escape(title)}</h1>'
+        f'<p class="headline">{escape(headline)}</p><nav>{links}</nav></header>\n{bodies}\n'
         f"<footer>Written by embodied{version} on"
         f" {datetime.now():%Y-%m-%d %H:%M}.</footer></main></body></html>\n"
     )
@@ -242,14 +261,15 @@ def _note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
 
 
-def _videos(content: Report) -> str:
-    if not content.videos:
-        return f'<p class="note warn">{escape(content.no_videos)}</p>' if content.no_videos else ""
+def videos(films: Sequence[tuple[str, bytes]], why_none: str = "") -> str:
+    """Films with their captions, or why there are none, as HTML."""
+    if not films:
+        return f'<p class="note warn">{escape(why_none)}</p>' if why_none else ""
     figures = "".join(
         f'<figure><video controls loop muted playsinline preload="metadata"'
         f' src="data:video/mp4;base64,{base64.b64encode(data).decode()}"></video>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for caption, data in content.videos
+        for caption, data in films
     )
     return f'<div class="videos">{figures}</div>'
 

@@ -31,12 +31,16 @@ def shipped_records() -> Path:
 class ReplayChat:
     """Answers each request from a folder of records, by the hash of the exact request."""
 
-    def __init__(self, *, folder: str | Path | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, *, folder: str | Path | None = None, name: str | None = None, sample: int | None = None
+    ) -> None:
         """Reads the records.
 
         Args:
             folder: where the `*.jsonl` records lie; None for the shipped ones.
             name: take this record alone (`<name>.jsonl`); None for all of the folder.
+            sample: which of several recorded answers to one request, by the label `sample` of its row; requests
+                without one, and None, are given the latest.
 
         Raises:
             ConfigError: the folder or the named record does not exist.
@@ -47,6 +51,9 @@ class ReplayChat:
         self._by_hash: dict[str, RecordedCall] = {}
         for call in self.calls:  # a later row replaces an earlier one: re-recording needs no editing
             self._by_hash[call.request_sha256] = call
+        for call in self.calls if sample is not None else ():
+            if call.row.get("labels", {}).get("sample") == sample:
+                self._by_hash[call.request_sha256] = call
 
     def __repr__(self) -> str:
         return f"ReplayChat(folder={str(self.folder)!r}, {len(self.calls)} recorded calls)"

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 
 from embodied.core.assets import data_file
 from embodied.core.chat import ChatModel, Message, request_sha256
-from embodied.core.errors import ConfigError, RewardCodeError
+from embodied.core.errors import ConfigError, RewardCodeError, UnknownNameError
 from embodied.core.reward import RewardProgram
 from embodied.core.writer import Check, Feedback, TaskDescription, WriterTools
 from embodied.llm.extract import extract_code
 from embodied.rewards.motion_code import motion_of, run_motion_code
 
 PROMPT_VERSION = "language_to_rewards_v1"
+APIS = {"motion": "", "skills": "_skills"}
 START, END = "[start of description]", "[end of description]"
 _SLOT = re.compile(r"\b(NUM|CHOICE)\b")
 
@@ -155,6 +156,7 @@ class LanguageToRewards:
 
     Args:
         tools: language model and checker.
+        api: `motion`, or `skills` for the baseline of ready-made skills (always without the descriptor).
         coder_only: leave out the motion descriptor.
         max_repairs: how often one answer is sent back.
         temperature: sampling temperature.
@@ -163,9 +165,17 @@ class LanguageToRewards:
     prompt_version = PROMPT_VERSION
 
     def __init__(
-        self, tools: WriterTools, *, coder_only: bool = False, max_repairs: int = 3, temperature: float = 0.0
+        self,
+        tools: WriterTools,
+        *,
+        api: str = "motion",
+        coder_only: bool = False,
+        max_repairs: int = 3,
+        temperature: float = 0.0,
     ) -> None:
-        self.tools, self.coder_only = tools, coder_only
+        if api not in APIS:
+            raise UnknownNameError("api", api, APIS, "Language to Rewards")
+        self.tools, self.api, self.coder_only = tools, api, coder_only or api == "skills"
         self.max_repairs, self.temperature = max_repairs, temperature
 
     def propose(
@@ -183,7 +193,7 @@ class LanguageToRewards:
             raise ConfigError(f"task '{description.name}' has no motion API; use reward=text2reward")
         talk = Conversation(
             self.tools.chat(),
-            description.morphology,
+            description.morphology + APIS[self.api],
             description.name,
             coder_only=self.coder_only,
             max_repairs=self.max_repairs,

@@ -6,8 +6,11 @@ Norms after MuJoCo MPC (Howell et al. 2022, arXiv:2212.00541), each zero at zero
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 from embodied.core.errors import RewardCodeError
 
@@ -77,3 +80,16 @@ def program_source(terms: Sequence[MotionTerm], *, helpers: str = "", title: str
     parts = [f"{head}{PRELUDE}", helpers.strip("\n") + "\n" if helpers else "", f"WEIGHTS = {{\n{weights}}}\n"]
     body = f"def reward(world, action):\n    return {{\n{lines}    }}\n"
     return "\n\n".join([part for part in parts if part] + [body])
+
+
+def checked_number(call: str, name: str, value: Any, low: float, high: float) -> float:
+    """An argument of a motion call as a float.
+
+    Raises:
+        RewardCodeError: not a finite number, or outside `[low, high]`; names call, argument, value and range.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise RewardCodeError(f"{call}: {name}={value!r} must be a number or None")
+    if not low <= value <= high:
+        raise RewardCodeError(f"{call}: {name}={value:g} is outside [{low:g}, {high:g}]")
+    return float(value)

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 from embodied.core.errors import RewardCodeError
-from embodied.rewards.motion_terms import MotionTerm, program_source
+from embodied.rewards.motion_terms import MotionTerm, checked_number, program_source
 
 FEET = ("front_left", "front_right", "back_left", "back_right")
 _ALIASES = {"rear_left": "back_left", "rear_right": "back_right"}
@@ -53,15 +52,12 @@ def capture_offset(world, feet):
 '''
 
 
-def _number(call: str, name: str, value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise RewardCodeError(f"{call}: {name}={value!r} must be a number or None")
-    if not low <= value <= high:
-        raise RewardCodeError(f"{call}: {name}={value:g} is outside [{low:g}, {high:g}]")
-    return float(value)
+def checked_foot(call: str, name: Any) -> str:
+    """The foot's own name.
 
-
-def _foot(call: str, name: Any) -> str:
+    Raises:
+        RewardCodeError: no such foot; lists them.
+    """
     found = _ALIASES.get(name, name)
     if found not in FEET:
         raise RewardCodeError(f"{call}: unknown foot {name!r}; the feet are {', '.join(FEET)}")
@@ -128,7 +124,7 @@ class QuadrupedMotion:
             "target_turning_speed": (target_turning_speed, -6.0, 6.0),
         }
         found: dict[str, float | tuple[float, float]] = {
-            name.removeprefix("target_").removeprefix("torso_"): _number(call, name, value, low, high)
+            name.removeprefix("target_").removeprefix("torso_"): checked_number(call, name, value, low, high)
             for name, (value, low, high) in limits.items()
             if value is not None
         }
@@ -139,7 +135,7 @@ class QuadrupedMotion:
             if pair is not None:
                 if not isinstance(pair, list | tuple) or len(pair) != 2:
                     raise RewardCodeError(f"{call}: target_torso_{name}={pair!r} must be a pair (x, y)")
-                found[name] = tuple(_number(call, f"target_torso_{name}", v, -bound, bound) for v in pair)  # type: ignore[assignment]
+                found[name] = tuple(checked_number(call, f"target_torso_{name}", v, -bound, bound) for v in pair)  # type: ignore[assignment]
         self.torso |= found
 
     def set_foot_pos_parameters(
@@ -159,8 +155,8 @@ class QuadrupedMotion:
         """
         call = "set_foot_pos_parameters"
         given = {"lift_height": lift_height, "extend_forward": extend_forward, "move_inward": move_inward}
-        self.positions[_foot(call, foot_name)] = {
-            name: _number(call, name, value, -1.0, 1.0) for name, value in given.items() if value is not None
+        self.positions[checked_foot(call, foot_name)] = {
+            name: checked_number(call, name, value, -1.0, 1.0) for name, value in given.items() if value is not None
         }
 
     def set_foot_stepping_parameters(
@@ -184,15 +180,15 @@ class QuadrupedMotion:
             swing_forward_back: length of a step [m].
             should_activate: False stands still.
         """
-        call, foot = "set_foot_stepping_parameters", _foot("set_foot_stepping_parameters", foot_name)
+        call, foot = "set_foot_stepping_parameters", checked_foot("set_foot_stepping_parameters", foot_name)
         if not isinstance(should_activate, bool | int):
             raise RewardCodeError(f"{call}: should_activate={should_activate!r} must be True or False")
         values = {
-            "frequency": _number(call, "stepping_frequency", stepping_frequency, 0.0, 3.0),
-            "air_ratio": _number(call, "air_ratio", air_ratio, 0.0, 1.0),
-            "phase_offset": _number(call, "phase_offset", phase_offset, -1.0, 1.0),
-            "up": _number(call, "swing_up_down", swing_up_down, 0.0, 0.4),
-            "forward": _number(call, "swing_forward_back", swing_forward_back, -0.4, 0.4),
+            "frequency": checked_number(call, "stepping_frequency", stepping_frequency, 0.0, 3.0),
+            "air_ratio": checked_number(call, "air_ratio", air_ratio, 0.0, 1.0),
+            "phase_offset": checked_number(call, "phase_offset", phase_offset, -1.0, 1.0),
+            "up": checked_number(call, "swing_up_down", swing_up_down, 0.0, 0.4),
+            "forward": checked_number(call, "swing_forward_back", swing_forward_back, -0.4, 0.4),
         }
         self.steps.pop(foot, None)
         if should_activate and values["frequency"] > 0 and values["air_ratio"] > 0:
@@ -200,7 +196,7 @@ class QuadrupedMotion:
 
     def execute_plan(self, plan_duration: float = 2.0) -> None:
         """Ends the description; nothing moves without it."""
-        _number("execute_plan", "plan_duration", plan_duration, 0.0, 600.0)
+        checked_number("execute_plan", "plan_duration", plan_duration, 0.0, 600.0)
         self.executed = True
 
     def terms(self) -> list[MotionTerm]:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -34,12 +34,14 @@ class LLMServer:
     Attributes:
         script: behaviours of the next requests by name; the last one stays.
         extra: header values and texts that behaviours use.
+        reply: makes the answer from the request, in place of `text`.
     """
 
     script: list[str] = field(default_factory=lambda: ["answer"])
     seen: list[Seen] = field(default_factory=list)
     retry_after: str = "0"
     text: str = ANSWER
+    reply: Callable[[dict], str] | None = None
     sent_bytes: int = 0
     base_url: str = ""
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -65,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     # --- whole answers ------------------------------------------------------------------------------------
     def _answer(self, body: dict, finish: str = "stop", **message: object) -> None:
-        message = message or {"content": self.state.text}
+        message = message or {"content": self.state.text if self.state.reply is None else self.state.reply(body)}
         n = body.get("n", 1)
         if body.get("stream"):
             self._stream_start()

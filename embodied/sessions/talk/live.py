@@ -90,6 +90,7 @@ class LiveBody:
         self._clock: Clock = clock or MonotonicClock()
         self._job: _Job | None = None
         self._plan: Plan | None = None
+        self._planned: tuple[_Job | None, float] = (None, -1.0)
         self._stop, self._wake = threading.Event(), threading.Condition()
         self._steps: deque[tuple[float, bool]] = deque(maxlen=200)
         self._plans: deque[tuple[float, float, int]] = deque(maxlen=200)
@@ -188,18 +189,14 @@ class LiveBody:
             self._clock.sleep_until_s(due)
 
     def _keep_planning(self) -> None:
-        seen_t_s, last = -1.0, None
         while not self._stop.is_set():
             with self._wake:
-                self._wake.wait_for(
-                    lambda: self._stop.is_set() or (self._job and (self._job is not last or self.stage.t_s > seen_t_s)),
-                    timeout=1.0,
-                )
+                self._wake.wait_for(lambda: self._stop.is_set() or self._work_waits(), timeout=1.0)
                 job = self._job
             if job is None or self._stop.is_set():
                 continue
-            start, t0, last = self.stage.now, self.stage.t0, job
-            seen_t_s = float(start.states[0, 0])
+            start, t0 = self.stage.now, self.stage.t0
+            self._planned = (job, float(start.states[0, 0]))
             begin = time.perf_counter()
             try:
                 plan = job.planner.plan(start, t0, budget_s=self.budget_s)
@@ -210,6 +207,11 @@ class LiveBody:
             if self._job is job:
                 self._plan, job.deaths = plan, 0
                 job.acting.set()
+
+    def _work_waits(self) -> bool:
+        """Whether there is a new program, or a state that was not planned from yet."""
+        job, t_s = self._planned
+        return self._job is not None and (self._job is not job or self.stage.t_s > t_s)
 
     def _trouble(self, job: _Job, error: EmbodiedError) -> None:
         """The planner's process died, or the program failed on a state."""

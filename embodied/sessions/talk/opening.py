@@ -77,7 +77,9 @@ def open_talk(
         writing.task.description(),
         writing.writer,
         int(config["seed"]),
-        partial(film, camera=config["camera"]["name"], width=config["camera"]["width"], height=config["camera"]["height"]),
+        partial(
+            film, camera=config["camera"]["name"], width=config["camera"]["width"], height=config["camera"]["height"]
+        ),
     )
     session.restore()
     return Opened(session, stage, pool)

@@ -81,9 +81,7 @@ class TalkState:
     def history(self) -> tuple[Feedback, ...]:
         """The rounds before the next sentence, for a writer; the last one's `request` is still to be said."""
         later = [turn.text for turn in self.turns[1:]] + [""]
-        return tuple(
-            Feedback(turn.program, "", request) for turn, request in zip(self.turns, later, strict=True)
-        )
+        return tuple(Feedback(turn.program, "", request) for turn, request in zip(self.turns, later, strict=True))
 
     def apply(self, row: Mapping[str, Any]) -> None:
         """Takes in one row of the ledger; unknown kinds change nothing."""

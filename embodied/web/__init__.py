@@ -1,0 +1,1 @@
+"""Thin web faces of the sessions, on loopback alone."""
