@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 GL_PACKAGES := libegl1 libegl-mesa0 libgl1-mesa-dri libglx-mesa0 libosmesa6
 
-.PHONY: install gl demo test test-learning lint wheel-smoke clean
+.PHONY: install gl browser demo demo-talk test test-learning lint wheel-smoke clean
 
 install: $(VENV)/.installed gl
 
@@ -23,10 +23,20 @@ gl:
 	       && apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends $(GL_PACKAGES) >/dev/null; } \
 	  || echo "For videos, run: sudo apt-get install -y --no-install-recommends $(GL_PACKAGES)"
 
+# The page's tests drive a real browser.
+browser:
+	@command -v chromium >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	       && apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	  || echo "For the page's tests, run: sudo apt-get install -y --no-install-recommends chromium"
+
 demo: install
 	$(BIN)/embodied train experiment=demo
 
-test: install
+demo-talk: install
+	$(BIN)/embodied talk robot=quadruped script=$(BIN)/../share/none headless=true
+
+test: install browser
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright

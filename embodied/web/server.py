@@ -48,6 +48,7 @@ def serve(routes: Sequence[Any], *, port: int = 0) -> Served:
     """
     import uvicorn
     from starlette.applications import Starlette
+    from starlette.routing import Route
 
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
@@ -57,7 +58,7 @@ def serve(routes: Sequence[Any], *, port: int = 0) -> Served:
         listener.close()
         raise ConfigError(f"port={port} cannot be listened on ({error}); port=0 takes a free one") from None
     port = listener.getsockname()[1]
-    guard = Guard(Starlette(routes=list(routes)), port)
+    guard = Guard(Starlette(routes=[*routes, Route("/favicon.ico", _no_icon)]), port)
     settings = uvicorn.Config(
         guard,
         log_level="warning",
@@ -80,6 +81,12 @@ def serve(routes: Sequence[Any], *, port: int = 0) -> Served:
             raise ConfigError(f"the page could not be served on port {port}")
         time.sleep(0.01)
     return Served(f"http://127.0.0.1:{port}/?token={guard.token}", port, server, thread)
+
+
+async def _no_icon(request: Any) -> Any:
+    from starlette.responses import Response
+
+    return Response(status_code=204)
 
 
 def static_page(name: str, nonce: str) -> str:

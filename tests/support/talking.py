@@ -38,7 +38,7 @@ def reply(messages: Sequence[dict | Message]) -> str:
             f"```python\nreset_reward()\nset_torso_targets({number(said, 'height', 0.26)}, 0, 0, (0, 0), None,"
             f" {number(said, 'heading', 0.0)}, None)\nexecute_plan()\n```"
         )
-    if "nonsense" in said:
+    if any("nonsense" in content for content in contents[1:]):
         return "I would rather not."
     before = contents[-2] if len(contents) > 2 else ""
     height = number(said, "height", number(before, "height", 0.26))

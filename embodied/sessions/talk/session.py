@@ -197,6 +197,7 @@ class TalkSession:
                 "asking": state.asking["text"] if state.asking else "",
                 "message": state.message,
                 "t_s": self.stage.t_s,
+                "readings": self.stage.readings(),
                 "turns": [_shown(turn) for turn in state.turns],
                 "saved": list(state.saved),
             }

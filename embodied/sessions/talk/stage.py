@@ -54,6 +54,15 @@ class Stage:
         """When the episode began `(1,)` [s]."""
         return self._env.t0
 
+    def readings(self, most: int = 6) -> list[dict[str, Any]]:
+        """The first few small quantities of the robot, for people: `{"name", "value", "unit"}`."""
+        world, found = self._env.world, []
+        for name, quantity in self.task.schema.quantities.items():
+            if name != "time" and int(np.prod(quantity.shape)) <= 3 and len(found) < most:
+                value = np.atleast_1d(world.quantity(name)[0]).astype(float).tolist()
+                found.append({"name": name, "value": value, "unit": quantity.unit})
+        return found
+
     def step(self, plan: Plan | None) -> None:
         """One control step under a plan; without one the action is zero.
 

@@ -80,8 +80,8 @@ class TalkState:
 
     def history(self) -> tuple[Feedback, ...]:
         """The rounds before the next sentence, for a writer; the last one's `request` is still to be said."""
-        later = [turn.text for turn in self.turns[1:]] + [""]
-        return tuple(Feedback(turn.program, "", request) for turn, request in zip(self.turns, later, strict=True))
+        later = [*(turn.text for turn in self.turns[1:]), ""]
+        return tuple(Feedback(turn.program, "", later[i]) for i, turn in enumerate(self.turns))
 
     def apply(self, row: Mapping[str, Any]) -> None:
         """Takes in one row of the ledger; unknown kinds change nothing."""

@@ -68,6 +68,21 @@ function showPulse(view) {
   $("pulse").classList.toggle("late", starved);
 }
 
+function showReadings(readings) {
+  const list = $("readings");
+  if (list.children.length !== 2 * readings.length) {
+    list.replaceChildren(...readings.flatMap(({ name }) => {
+      const term = document.createElement("dt"), value = document.createElement("dd");
+      term.textContent = name.replaceAll(/[._]/g, " ");
+      value.id = `reading-${name}`;
+      return [term, value];
+    }));
+  }
+  for (const { name, value, unit } of readings) {
+    put($(`reading-${name}`), `${value.map((v) => v.toFixed(3)).join("  ")} ${unit}`);
+  }
+}
+
 function showList(list, rows) {
   const key = JSON.stringify(rows);
   if (list.dataset.key === key) return;
@@ -89,6 +104,7 @@ function showList(list, rows) {
 function show(view) {
   showPulse(view);
   showTerms(view.pulse.terms);
+  showReadings(view.readings);
   const last = view.turns[view.turns.length - 1];
   put($("description"), last ? last.description || last.code : "");
   const said = view.turns.map((turn, i) => ({ text: turn.text, mark: i === view.turns.length - 1 ? "now" : "" }));
