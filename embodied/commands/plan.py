@@ -13,6 +13,7 @@ in a locked process, success is measured outside of it. Ends with the success ra
   task=<name>            see: embodied list tasks
   reward=<name>          expert, text2reward, language_to_rewards, library, file, ...
   planner=<name>         predictive_sampling, cem, mppi
+  record=true            keeps the episodes, for trainer=sac demonstrations=[<run>/episodes/000]
   planning.n_samples=32  planning.horizon_s=0.36  planning.n_knots=3  replan_every=1  episodes=5
 
 examples:
@@ -53,6 +54,7 @@ def execute(composed, finished=None) -> int:
 
 def _plan(writing, config: dict, folder, composed) -> dict:
     from embodied.control.locked import LockedPlanner
+    from embodied.control.recording import planned_episode
     from embodied.control.trial import try_planner
 
     program, _ = writing.program()
@@ -70,10 +72,18 @@ def _plan(writing, config: dict, folder, composed) -> dict:
         allow_missing=config["allow_missing_sandbox_layers"],
     )
     film: list = []
+    steps: list = []
 
     def on_step(episode: int, moment) -> None:
+        steps.append(moment)
         if episode == 0:
             film.append(moment)
+
+    def on_end(episode: int, end) -> None:
+        if config["record"]:
+            recorded = planned_episode(writing.task, writing.task_config, program, steps, end)
+            recorded.save(folder / "episodes" / f"{episode:03d}")
+        steps.clear()
 
     try:
         planner.start()
@@ -83,6 +93,7 @@ def _plan(writing, config: dict, folder, composed) -> dict:
             seed=int(config["seed"]),
             replan_every=int(config["replan_every"]),
             on_step=on_step,
+            on_end=on_end,
         )
     finally:
         planner.close()

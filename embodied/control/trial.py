@@ -88,6 +88,7 @@ def try_planner(
     seed: int,
     replan_every: int = 1,
     on_step: Callable[[int, Moment], None] = lambda episode, moment: None,
+    on_end: Callable[[int, Start], None] = lambda episode, end: None,
 ) -> Trial:
     """Plays fresh episodes; each ends at its first success or at the task's own length.
 
@@ -97,6 +98,7 @@ def try_planner(
         seed: root seed of the starts and of the planner's noise.
         replan_every: control steps that follow one plan.
         on_step: told each step.
+        on_end: told the state after an episode's last step.
 
     Raises:
         ConfigError: no episode.
@@ -121,6 +123,7 @@ def try_planner(
                     first = count * task.control_dt_s
                 if first is not None or moment.step.terminated[0]:
                     break
+            on_end(episode, env.start_of(0))
             trial.sim_s += count * task.control_dt_s
             trial.success.append(first is not None)
             trial.first_success_s.append(first)

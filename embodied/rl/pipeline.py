@@ -10,10 +10,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from embodied.core.errors import ConfigError
 from embodied.core.reward import RewardProgram
+from embodied.rl.demonstrations import load_demonstrations
 from embodied.rl.evaluate import Evaluation, evaluate, random_actor
 from embodied.rl.job import FINAL_SEED, SELECTION_SEED, Job, Listener, Trainer
 from embodied.rl.policy import MLPPolicy
@@ -118,8 +120,17 @@ class Pipeline(Writing):
             "policy_every_steps": max(1, steps // int(evaluation["candidates"])),
             "progress_every_steps": max(1, steps // 100),
             "trusted_packages": list(self.trusted_packages),
+            "demonstrations": self._demonstrations(),
         }
         return Job(name, self.run / "checkpoints" / name, program, request)
+
+    def _demonstrations(self) -> list[str]:
+        """The episodes' folders, looked at before anything is started."""
+        folders = [str(Path(folder).resolve()) for folder in self.config.get("demonstrations", ())]
+        if folders and self.config["trainer"]["algorithm"] != "sac":
+            raise ConfigError("demonstrations go into a replay buffer: use trainer=sac")
+        load_demonstrations(folders, self.task)
+        return folders
 
     @cached_property
     def _scalars(self) -> Scalars:

@@ -24,7 +24,9 @@ from embodied.core.errors import DivergenceError, EmbodiedError
 from embodied.core.files import write_bytes
 from embodied.core.reward import BoundReward, RewardProgram
 from embodied.core.world import World
+from embodied.data.episode import Episode
 from embodied.rl.algorithms import actor, make_algorithm
+from embodied.rl.demonstrations import fill_buffer, load_demonstrations
 from embodied.rl.snapshot import load_snapshot, newest_snapshot, save_snapshot, weights_sha256
 from embodied.rl.vec_env import RewardVecEnv
 from embodied.sim.batch_env import BatchEnv
@@ -37,6 +39,7 @@ class Context:
     request: Mapping[str, Any]
     env: RewardVecEnv
     algorithm: BaseAlgorithm
+    demonstrations: list[Episode]
 
 
 def prepare(request: Mapping[str, Any]) -> Context:
@@ -45,7 +48,7 @@ def prepare(request: Mapping[str, Any]) -> Context:
     Args:
         request: `task`, `randomization` (configurations), `algorithm`, `settings`, `seed`, `n_envs`,
             `n_threads`, `total_steps`, `checkpoint_every_steps`, `policy_every_steps`, `folder`, `program`,
-            `trusted_packages`, and the vec-env switches.
+            `trusted_packages`, `demonstrations` (folders of episodes), and the vec-env switches.
     """
     torch.set_num_threads(1)
     env = _vec_env(request)
@@ -57,7 +60,8 @@ def prepare(request: Mapping[str, Any]) -> Context:
     algorithm = make_algorithm(request["algorithm"], tiny, warm, 0)
     algorithm.learn(4 * warm.num_envs)
     warm.close()
-    return Context(request, env, make_algorithm(request["algorithm"], request["settings"], env, request["seed"]))
+    algorithm = make_algorithm(request["algorithm"], request["settings"], env, request["seed"])
+    return Context(request, env, algorithm, load_demonstrations(request.get("demonstrations", ()), env.env.task))
 
 
 def run(context: Context, channel: Any) -> None:
@@ -65,7 +69,7 @@ def run(context: Context, channel: Any) -> None:
     request, env, algorithm = context.request, context.env, context.algorithm
     folder = Path(request["folder"])
     try:
-        _train(request, env, algorithm, folder, channel)
+        _train(context, folder, channel)
     except _Stopped:
         channel.send({"kind": "stopped", "step": algorithm.num_timesteps})
     except (EmbodiedError, OSError) as error:
@@ -76,13 +80,17 @@ def run(context: Context, channel: Any) -> None:
         _report_fault(_diverged(), env, algorithm, folder, channel)
 
 
-def _train(request: Mapping[str, Any], env: RewardVecEnv, algorithm: BaseAlgorithm, folder: Path, channel: Any) -> None:
+def _train(context: Context, folder: Path, channel: Any) -> None:
     """From the newest snapshot, or from the start, to the last step."""
+    request, env, algorithm = context.request, context.env, context.algorithm
     env.reward = RewardProgram.from_json(request["program"]).bind()
     snapshot = newest_snapshot(folder / "snapshots")
     if snapshot is not None:
         load_snapshot(snapshot, algorithm, env)
         channel.send({"kind": "resumed", "step": algorithm.num_timesteps, "snapshot": snapshot.name})
+    elif context.demonstrations:
+        n = fill_buffer(algorithm, env, context.demonstrations)
+        channel.send({"kind": "demonstrations", "step": 0, "transitions": n})
     remaining = request["total_steps"] - algorithm.num_timesteps
     if remaining > 0:
         callback = _Progress(request, env, channel, folder)

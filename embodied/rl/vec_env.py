@@ -137,6 +137,10 @@ class RewardVecEnv(VecEnv):
             observation = np.clip((observation - moments.mean) / moments.std, -_CLIP, _CLIP)
         return observation.astype(np.float32)
 
+    def standardized(self, observation: np.ndarray) -> np.ndarray:
+        """Observations `(n, D)` as the learner sees them; the statistics stay as they are."""
+        return self._normalized(observation, update=False)
+
     def get_state(self) -> dict[str, Any]:
         """Everything that the future depends on, as arrays and plain values (see `BatchEnv.get_state`)."""
         state = self.env.get_state()
