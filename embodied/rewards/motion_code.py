@@ -13,12 +13,17 @@ from typing import Any
 import numpy as np
 
 from embodied.core.errors import RewardCodeError, UnknownNameError
+from embodied.rewards.manipulator_motion import ManipulatorMotion
 from embodied.rewards.quadruped_motion import QuadrupedMotion
 from embodied.rewards.quadruped_skills import QuadrupedSkills
 from embodied.sandbox.call_check import check_calls
 from embodied.sandbox.process import End, LockedProcess
 
-MORPHOLOGIES: Mapping[str, type] = {"quadruped": QuadrupedMotion, "quadruped_skills": QuadrupedSkills}
+MORPHOLOGIES: Mapping[str, type] = {
+    "manipulator": ManipulatorMotion,
+    "quadruped": QuadrupedMotion,
+    "quadruped_skills": QuadrupedSkills,
+}
 DEADLINE_S = 10.0
 _FILE = "<motion>"
 

@@ -1,0 +1,1 @@
+"""The seven-joint arm at a table and its tasks."""
