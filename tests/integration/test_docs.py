@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("text2reward", "security", "llm", "simulation", "metaworld", "planning")),
+    *(f"docs/{name}.md" for name in ("text2reward", "security", "llm", "simulation", "metaworld", "planning", "talk")),
 ]
 TINY = [
     "trainer.total_steps=2000",
@@ -50,6 +50,7 @@ def workplace(tmp_path_factory):
     """A folder with a reward program and a finished run."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "my_reward.py").write_text(PROGRAM)
+    (folder / "my_talk.txt").write_text("Stand up on your two back feet like a human.\n/undo\n")
     run(folder, ["embodied", "train", "task=reach", "reward=expert", "baselines=[]", *TINY])
     (finished,) = folder.glob("runs/*/*")
     return folder, finished
@@ -59,7 +60,9 @@ def start(folder: Path, words: list[str]) -> subprocess.CompletedProcess:
     if words[0] == "embodied":
         words = [str(Path(sys.executable).parent / "embodied"), *words[1:]]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(
+        words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240
+    )
 
 
 def run(folder: Path, words: list[str]) -> subprocess.CompletedProcess:
@@ -81,6 +84,8 @@ def runnable(line: str, finished: Path) -> list[str]:
     if words[1] == "train" and "--cfg" not in words:
         composed = any(w in NEEDS_A_MODEL for w in words)
         words += ["--cfg", "job"] if composed or "resume=" in line or "llm.folder" in line else TINY
+    if words[1:2] == ["talk"] and ("ui=web" in words or "<run folder>" in line):
+        words += ["--cfg", "job"]
     if words[1:3] == ["train", "-m"]:
         words = [w.replace("seed=0,1,2", "seed=0,1") for w in words]
     return words
