@@ -10,7 +10,10 @@ Interleaved rounds; the ratio is the median of ours over the limit, in wall seco
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +28,7 @@ import common
 
 from embodied.control.mppi import MPPI
 from embodied.control.planner import SamplingPlanner
+from embodied.core.assets import sim_assets_dir
 from embodied.core.reward import RewardProgram
 from embodied.rewards.quadruped_motion import QuadrupedMotion
 from embodied.rl.writing import make_task
@@ -41,6 +45,44 @@ class AtMost(common.Metric):
     def ok(self) -> bool | None:
         """Whether the ratio is at most the target."""
         return None if self.ratio is None or self.target is None else self.ratio <= self.target
+
+
+class Judo:
+    """judo's planner in its own environment, named by the variable JUDO_PYTHON."""
+
+    def __init__(self, model_path: str) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._process, python = None, os.environ.get("JUDO_PYTHON", "")
+        if python:
+            script = Path(__file__).resolve().parent / "peers" / "judo_planner.py"
+            words = [str(sim_assets_dir() / model_path), *map(str, (PHYSICS_DT_S, HORIZON_S, SAMPLES, KNOTS))]
+            pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            self._process = subprocess.Popen([python, str(script), *words], **pipes)
+            self.about = json.loads(self._process.stdout.readline())
+
+    def measure(self, plans: int) -> None:
+        """One round."""
+        if self._process is not None:
+            self._process.stdin.write(f"{plans}\n")
+            self._process.stdin.flush()
+            self.rows.append(json.loads(self._process.stdout.readline()))
+
+    def metric(self, our_cpu_ms: float, our_ratio: float) -> common.Metric:
+        """Our CPU milliseconds a plan over judo's, with what each costs beyond its own MuJoCo's rollouts."""
+        name = "quadruped: CPU ms of a plan"
+        if self._process is None:
+            missing = "judo: python3 -m venv J; J/bin/pip install judo-rai==0.1.0; JUDO_PYTHON=J/bin/python"
+            return AtMost(name, our_cpu_ms, None, missing, None, None, {})
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+        cpu_ms = 1e3 * statistics.median(row["cpu_s"] for row in self.rows)
+        more = {
+            "our_cost_over_rollouts": our_ratio,
+            "peer_cost_over_rollouts": statistics.median(row["cpu_s"] / row["raw_cpu_s"] for row in self.rows),
+            "peer_physics_steps": self.about["steps"],
+        }
+        peer = f"judo-rai 0.1.0, predictive sampling, MuJoCo {self.about['mujoco']} (ours: {mujoco.__version__})"
+        return AtMost(name, our_cpu_ms, cpu_ms, peer, our_cpu_ms / cpu_ms, None, more)
 
 
 def standing_program() -> RewardProgram:
@@ -89,6 +131,7 @@ def main() -> int:
             pool.rollout([model] * SAMPLES, data, states, np.repeat(controls[:, None], steps, axis=1), nstep=steps)
         return plans
 
+    peer = Judo(model_path="robots/quadruped.xml")
     ours(), limit()
     wall: list[tuple[float, float]] = []
     cpu: list[tuple[float, float]] = []
@@ -96,6 +139,7 @@ def main() -> int:
         a, b = common.timed(ours), common.timed(limit)
         wall.append((a[1] / plans, b[1] / plans))
         cpu.append((a[2] / plans, b[2] / plans))
+        peer.measure(plans)
     median = statistics.median
     own_s, limit_s = median(a for a, _ in wall), median(b for _, b in wall)
     more: dict[str, Any] = {
@@ -119,6 +163,7 @@ def main() -> int:
             {"target_is": "at most"},
         ),
     ]
+    metrics.append(peer.metric(more["cpu_ms_per_plan"], more["ratio_per_cpu_second"]))
     for metric in metrics:
         print(metric.name, metric.ours, metric.peer, metric.ratio, metric.ok)
     return common.finish("mpc", metrics, seeds=[0], quick=plans == 20, started=time.strftime("%H:%M"))

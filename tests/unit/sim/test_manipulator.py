@@ -125,14 +125,13 @@ def test_everything_is_within_reach(point):
 def test_closed_fingers_hold_an_object_and_carry_it(thing, width, monkeypatch):
     task = task_of("touch")
     closing, turning = np.append(np.zeros(7), -1.0), np.append([0.4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 0.0)
-    held = free(REST_POSITION)
-    state = state_of(task, **{thing: held}, left_finger=width / 2 + 0.002, right_finger=width / 2 + 0.002)
-    state[1 + task.model.nq + task.model.nv :] = width / 2
+    state = state_of(task, **{thing: free(REST_POSITION)}, left_finger=width / 2, right_finger=width / 2)
+    state[1 + task.model.nq + task.model.nv :] = task.model.actuator(FINGERS[0]).actrange[0]
     env = env_at(task, state, monkeypatch)
     play(env, closing, 0.5)
     world = play(env, turning, 1.0)
     carried = world.quantity(f"{thing}.position")
-    np.testing.assert_allclose(carried, world.palm.position, atol=0.015)
+    np.testing.assert_allclose(carried, world.palm.position, atol=0.01)
     assert np.linalg.norm(carried - REST_POSITION) > 0.15
     assert world.fingers.set_openness < world.fingers.openness - 0.1
     opened = play(env, np.append(np.zeros(7), 1.0), 1.5)
@@ -220,12 +219,13 @@ def test_success_is_true_where_it_should_be_and_false_elsewhere(name, monkeypatc
 
 
 @pytest.mark.parametrize("name", ["lift", "move_to", "place_upright", "flip", "lift_both"])
-def test_success_must_be_held(name):
+def test_success_must_be_held_for_half_a_second(name, monkeypatch):
     task = task_of(name)
-    judge, held = task.judge(1), task_of(name).success
+    judge = task.judge(1)
     assert judge is not None
-    assert judge.needed == 10
-    assert held is not None
+    good, bad = (env_at(task, state_of(task, **poses), monkeypatch).world for poses in SUCCESS[name])
+    verdicts = [bool(judge.update(world)[0]) for world in [*[good] * 9, bad, *[good] * 10]]
+    assert verdicts == [False] * 19 + [True]
 
 
 def test_distances_to_the_box_follow_its_orientation(monkeypatch):
