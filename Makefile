@@ -34,7 +34,7 @@ demo: install
 	$(BIN)/embodied train experiment=demo
 
 demo-talk: install
-	$(BIN)/embodied talk robot=quadruped script=$(BIN)/../share/none headless=true
+	$(BIN)/embodied talk robot=quadruped script=docs/demo_talk.txt headless=true
 
 test: install browser
 	$(BIN)/ruff check .
