@@ -16,12 +16,19 @@ from embodied.core.assets import sim_assets_dir
 from embodied.core.quantities import Quantity
 from embodied.core.rotations import quat_from_axis_angle, quat_multiply, quat_to_matrix
 from embodied.core.world import World
+from embodied.sim.menagerie import MenagerieRobot, with_menagerie
 from embodied.sim.reads import Computed, Frame, FreeBody, JointPosition, JointVelocity, Source, StateSlice
 from embodied.sim.task import Start, Task
 
 ARM_JOINTS = tuple(f"joint{i}" for i in range(1, 8))
 FINGERS = ("left_finger", "right_finger")
 OBJECTS = ("apple", "box")
+PANDA = MenagerieRobot(  # without its hand: ours opens wider
+    file="franka_emika_panda/panda.xml",
+    bodies={"arm7_base": "link0"} | {f"link{i}": f"link{i}" for i in range(1, 8)},
+    joints={joint: joint for joint in ARM_JOINTS},
+    contact=dict.fromkeys(("link5", "link6", "link7"), (0, 1)),
+)
 MAX_SPEED_RAD_S = 1.5  # of a joint, at |action| = 1
 MAX_FINGER_SPEED_M_S = 0.15
 FINGER_RANGE_M = 0.06
@@ -166,8 +173,9 @@ class ManipulatorTask(Task):
         super().__init__(instruction=instruction, control_dt_s=0.05, episode_steps=episode_steps, aliases=aliases)
 
     def spec(self) -> mujoco.MjSpec:
-        """The arm at its table."""
-        return mujoco.MjSpec.from_file(str(sim_assets_dir() / "scenes" / "arm_table.xml"))
+        """The arm at its table; with `MENAGERIE_ROOT`, the links of its Panda."""
+        ours = mujoco.MjSpec.from_file(str(sim_assets_dir() / "scenes" / "arm_table.xml"))
+        return with_menagerie(ours, PANDA)
 
     @property
     def action_size(self) -> int:

@@ -14,12 +14,25 @@ import numpy as np
 from embodied.core.assets import sim_assets_dir
 from embodied.core.quantities import Quantity
 from embodied.core.world import World
+from embodied.sim.menagerie import MenagerieRobot, with_menagerie
 from embodied.sim.reads import CenterOfMass, Computed, Frame, FreeBody, JointPosition, JointVelocity, Source, StateSlice
 from embodied.sim.task import Start, Task
 
 LEGS = ("front_left", "front_right", "back_left", "back_right")
 JOINTS = ("abduction", "hip", "knee")
 STANDING_M, DROP_M = 0.26, 0.01
+_GO2_LEGS = dict(zip(LEGS, ("FL", "FR", "RL", "RR"), strict=True))
+_LINKS = ("hip", "thigh", "calf")
+GO2 = MenagerieRobot(
+    file="unitree_go2/go2.xml",
+    bodies={"torso": "base"} | {f"{leg}_{k}": f"{its}_{k}" for leg, its in _GO2_LEGS.items() for k in _LINKS},
+    joints={
+        f"{leg}_{joint}": f"{its}_{link}_joint"
+        for leg, its in _GO2_LEGS.items()
+        for joint, link in zip(JOINTS, _LINKS, strict=True)
+    },
+    contact=dict.fromkeys(["torso", *(f"{leg}_{link}" for leg in LEGS for link in _LINKS)], (2, 1)),
+)
 
 
 def heading(values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -110,8 +123,9 @@ class QuadrupedTask(Task):
         )
 
     def spec(self) -> mujoco.MjSpec:
-        """The robot on a plane."""
-        return mujoco.MjSpec.from_file(str(sim_assets_dir() / "robots" / "quadruped.xml"))
+        """The robot on a plane; with `MENAGERIE_ROOT`, the links of its Go2."""
+        ours = mujoco.MjSpec.from_file(str(sim_assets_dir() / "robots" / "quadruped.xml"))
+        return with_menagerie(ours, GO2)
 
     def start(self, rng: np.random.Generator, n: int) -> Start:
         """Standing, joints and place a little off."""
