@@ -163,7 +163,7 @@ class SamplingPlanner:
             n_samples=used,
             n_diverged=diverged,
             best=float(returns[best]),
-            terms={name: float(value[best]) for name, value in terms.items()},
+            terms={name: float(value[best].mean()) for name, value in terms.items()},
         )
 
     def _affordable(self, budget_s: float | None) -> int:
@@ -174,7 +174,7 @@ class SamplingPlanner:
     def _score(
         self, candidates: np.ndarray, start: Start, t0: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-        """Returns `(n,)`, means of the weighted terms `(n,)` by name, and which rollouts stayed finite `(n,)`."""
+        """Returns `(n,)`, the weighted terms `(n, H)` by name, and which rollouts stayed finite `(n,)`."""
         n, horizon = len(candidates), self.n_steps
         actions = np.einsum("hk,nka->nha", self._to_steps, candidates)
         states, sensors, good = self._play(actions, start)
@@ -193,7 +193,7 @@ class SamplingPlanner:
         world = world_at(slice(1, None), world_at(slice(0, -1)))
         total, terms = self.reward(world, actions.reshape(many, -1))
         returns = np.where(good, total.reshape(n, horizon).mean(axis=1), -np.inf)
-        return returns, {name: value.reshape(n, horizon).mean(axis=1) for name, value in terms.items()}, good
+        return returns, {name: value.reshape(n, horizon) for name, value in terms.items()}, good
 
     def _play(self, actions: np.ndarray, start: Start) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         assert self._engine is not None

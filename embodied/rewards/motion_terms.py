@@ -35,7 +35,7 @@ def scalar(x):
 
 
 def wrapped(angle):
-    return np.arctan2(np.sin(angle), np.cos(angle))
+    return angle - 2.0 * np.pi * np.round(angle / (2.0 * np.pi))
 '''
 
 

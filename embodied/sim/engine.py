@@ -242,11 +242,10 @@ class BatchEngine:
         held[:, -1] = controls[:, -1]
         begin = states.copy()
         begin[:, 0] = 1.0  # a self-reset sets the time to 0: it must show
-        portion = -(-n // (2 * max(1, self.n_threads)))
-        self._rollout(self._models[:n], self._data, begin, held, path, sensors, portion)
+        self._rollout(self._models[:n], self._data, begin, held, path, sensors, 1)
         late = path[:, -1, 0] - 1.0 - inner * self._dt
-        good = (np.abs(late) < 0.5 * self._dt) & (np.abs(path) < _STATE_LIMIT).all(axis=(1, 2))
         after = np.concatenate([begin[:, None], path[:, self.n_substeps - 1 : -1 : self.n_substeps]], axis=1)
+        good = (np.abs(late) < 0.5 * self._dt) & (np.abs(after) < _STATE_LIMIT).all(axis=(1, 2))
         after[..., 0] += states[:, None, 0] - 1.0
         return after, sensors[:, :: self.n_substeps].copy(), good
 
