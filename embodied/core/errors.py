@@ -67,6 +67,18 @@ class RenderingError(EmbodiedError):
     """No OpenGL context can be made on this machine."""
 
 
+class RobotError(EmbodiedError):
+    """A robot answers wrongly, or reports a fault of its own."""
+
+
+class RobotLostError(RobotError):
+    """The connection to a robot is gone."""
+
+
+class CalibrationError(RobotError):
+    """A robot's calibration is missing, contradictory or not that of the robot at the end of the wire."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns ` Did you mean 'x'?` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
