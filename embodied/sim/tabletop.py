@@ -122,8 +122,18 @@ class TabletopTask(Task):
         """The scene file."""
         return mujoco.MjSpec.from_file(str(sim_assets_dir() / "scenes" / f"{self.scene}.xml"))
 
+    robot_joints = JOINTS
+
     def control(self, action: np.ndarray, states: np.ndarray, last_control: np.ndarray) -> np.ndarray:
-        """Joint velocity commands `(n, 6)` [rad/s] through the gate's limits.
+        """Joint velocity commands `(n, 6)` [rad/s] through the gate's limits."""
+        return self._limited(action, states)[1]
+
+    def joint_targets(self, action: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Set-points `(n, 6)` [rad] that the servos have reached one control step after these actions."""
+        return self._limited(action, states)[0]
+
+    def _limited(self, action: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The next set-points [rad] and their velocities [rad/s], each `(n, 6)`.
 
         A set-point never leaves the joint's range and never runs further ahead of its joint than `MAX_LEAD`, so
         that pushing against something does not wind up.
@@ -133,7 +143,7 @@ class TabletopTask(Task):
         wanted = setpoint + np.minimum(np.maximum(action, -1.0), 1.0) * (MAX_SPEED * self.control_dt_s)
         wanted = np.maximum(wanted, np.minimum(angle - MAX_LEAD, setpoint))
         wanted = np.minimum(wanted, np.maximum(angle + MAX_LEAD, setpoint))
-        _, velocity = limit_batch(
+        return limit_batch(
             wanted,
             setpoint,
             _AT_REST,
@@ -143,7 +153,6 @@ class TabletopTask(Task):
             max_acceleration=None,
             dt_s=self.control_dt_s,
         )
-        return velocity
 
     @cached_property
     def _servos(self) -> tuple[slice, slice | np.ndarray, np.ndarray, np.ndarray]:

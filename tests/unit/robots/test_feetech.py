@@ -74,6 +74,7 @@ def test_no_goal_on_the_wire_leaves_the_calibrated_range(arm, twin, tmp_path):
     arm.arm()
     for wild in (1e9, -1e9, 100.0, -3.2):
         arm.send([wild] * 6)
+    arm.observe()  # goals have no reply: once this is answered they have been read
     seen = list(sts_wire.goals(tmp_path / "bytes.jsonl"))
     assert len(seen) == 5 * 6
     by_id = {motor.id: motor for motor in GOOD.values()}
