@@ -172,3 +172,12 @@ def middle_calibration(
         half = int(0.5 * (high - low) / RAD_PER_COUNT)
         found[joint] = MotorCalibration(motor, 0, 0, max(COUNTS // 2 - half, 0), min(COUNTS // 2 + half, COUNTS - 1))
     return found
+
+
+def uncalibrated(
+    calibration: Mapping[str, MotorCalibration], built: Mapping[str, JointScale], shift: int
+) -> tuple[dict[str, MotorCalibration], dict[str, JointScale]]:
+    """The same arm as it comes out of its box: nothing burnt in, encoders mounted `shift` counts on (twins)."""
+    bare = {j: MotorCalibration(m.id, 0, 0, 0, COUNTS - 1) for j, m in calibration.items()}
+    turned = {j: JointScale(s.zero_count + shift, s.sign, 0, COUNTS - 1) for j, s in built.items()}
+    return bare, turned

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from embodied.core.assets import sim_assets_dir
 from embodied.core.clock import Clock
-from robots.calibration import load_calibration, middle_calibration, scales
+from robots.calibration import (
+    COUNTS,
+    MotorCalibration,
+    load_calibration,
+    middle_calibration,
+    save_calibration,
+    scales,
+    uncalibrated,
+)
 from robots.feetech import FeetechBus
 from robots.serial_arm import SerialArm
 
@@ -49,6 +57,7 @@ def so101(port: str, calibration: str | Path, clock: Clock | None = None) -> Ser
 def so101_twin(
     model: str = "scenes/reach.xml",
     calibration: str | Path | None = None,
+    encoder_shift: int | None = None,
     damping_scale: float = 1.0,
     friction_scale: float = 1.0,
     delay_s: float = 0.0,
@@ -58,6 +67,7 @@ def so101_twin(
     Args:
         model: MJCF, relative to `sim_assets/`.
         calibration: what is burnt into its servos; None takes encoders that read 2048 in the middle of every range.
+        encoder_shift: an arm that was never calibrated: its encoders read 2048 plus this in the middle of the ranges.
         damping_scale: of the joints' damping, for twins with hidden parameters.
         friction_scale: of the joints' dry friction.
         delay_s: between a goal's arrival and its effect [s].
@@ -66,6 +76,9 @@ def so101_twin(
     from robots.twin.physics import ArmPhysics
 
     burnt = load_calibration(Path(calibration)) if calibration else middle_calibration(MECHANICAL_RAD, IDS)
+    built = scales(burnt, MECHANICAL_RAD)
+    if encoder_shift is not None:
+        burnt, built = uncalibrated(burnt, built, encoder_shift % COUNTS)
     physics = ArmPhysics(
         sim_assets_dir() / model,
         tuple(MECHANICAL_RAD),
@@ -74,6 +87,17 @@ def so101_twin(
         friction_scale=friction_scale,
         delay_s=delay_s,
     )
-    return StsServos(
-        physics, burnt, scales(burnt, MECHANICAL_RAD), model_number=STS3215, stall_torque_nm=STALL_TORQUE_NM
+    return StsServos(physics, burnt, built, model_number=STS3215, stall_torque_nm=STALL_TORQUE_NM)
+
+
+def so101_calibrating(port: str):
+    """What `embodied robot calibrate` needs of the arm on a port."""
+    from robots.calibrating import Calibratable
+
+    return Calibratable(
+        bus=FeetechBus(port),
+        ids=dict(zip(MECHANICAL_RAD, IDS, strict=True)),
+        make=lambda motor, offset, low, high: MotorCalibration(motor, 0, offset, low, high),
+        check=lambda calibration: scales(calibration, MECHANICAL_RAD),
+        save=save_calibration,
     )

@@ -22,6 +22,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reward": ("embodied.commands.reward", "write, check and screen a reward without training"),
     "plan": ("embodied.commands.plan", "let a reward program drive the robot by sampling MPC, without training"),
     "talk": ("embodied.commands.talk", "sentences in, motion out, at once: a planner follows what a model writes"),
+    "deploy": ("embodied.commands.deploy", "a trained policy drives a robot, or its digital twin, through the gate"),
+    "twin": ("embodied.commands.twin", "a digital twin on a serial line that any driver of the robot accepts"),
+    "robot": ("embodied.commands.robot", "check, calibrate, home or park a robot"),
     "evaluate": (
         "embodied.commands.evaluate",
         "measure a trained policy's success, with a confidence interval",

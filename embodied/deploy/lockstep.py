@@ -15,6 +15,7 @@ from embodied.core.clock import VirtualClock
 from embodied.core.policy import STATE_KEY
 from embodied.deploy.chunks import make_chunk
 from embodied.deploy.loop import ControlLoop, Cycle
+from embodied.deploy.supervisor import Outcome
 from embodied.deploy.translate import TaskBridge
 from embodied.safety.faults import Mode
 
@@ -111,3 +112,19 @@ class Lockstep:
                 self.loop.robot.release()
                 return True
         return False
+
+
+def outcome_of(steps: Lockstep, episodes: list[dict[str, Any]], parked: bool) -> Outcome:
+    """What a stepped deployment did, in the shape that a live one has."""
+    loop = steps.loop
+    status = {
+        "mode": str(loop.machine.mode),
+        "reasons": loop.machine.reasons,
+        "verdicts": {str(k): v for k, v in loop.gate.counts.items()},
+        "refused": dict(loop.stream.refused),
+        "read_faults": loop.read_faults,
+        "pacer": {"cycles": float(len(steps.cycles)), "missed": 0.0, "late_p50_ms": 0.0, "late_p99_ms": 0.0},
+    }
+    rows = [(c.now_s, c.state.position_rad, c.wanted, c.sent, str(c.verdict)) for c in steps.cycles]
+    why = "" if parked else "; ".join(loop.machine.reasons)
+    return Outcome(episodes, "parked" if parked else "fault", why, False, status, rows)

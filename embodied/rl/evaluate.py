@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,14 @@ def evaluate(
     finally:
         env.close()
     return Evaluation(ever, at_end, first, seed)
+
+
+def evaluate_seeds(task: Task, actor: Actor, seeds: Sequence[int]) -> list[bool]:
+    """Success of one episode per seed, each drawn alone: the starts that a deployment draws."""
+    found = []
+    for seed in seeds:
+        found.append(bool(evaluate(task, actor, episodes=1, seed=seed).success[0]))
+    return found
 
 
 def random_actor(task: Task, seed: int) -> Actor:

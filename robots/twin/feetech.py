@@ -7,9 +7,10 @@ are the STS3215's; the permanent memory is locked while register 55 is 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
-from robots.calibration import RAD_PER_COUNT, JointScale, MotorCalibration
-from robots.feetech import unsigned
+from robots.calibration import COUNTS, RAD_PER_COUNT, JointScale, MotorCalibration
+from robots.feetech import signed, unsigned
 from robots.twin.physics import ArmPhysics
 
 PING, READ, WRITE, REG_WRITE, ACTION, SYNC_READ, SYNC_WRITE = 1, 2, 3, 4, 5, 0x82, 0x83
@@ -39,13 +40,19 @@ class StsServos:
         stall_torque_nm: float,
     ) -> None:
         self.physics, self.stall_torque_nm = physics, stall_torque_nm
+        self._burnt = {joint: asdict(calibration[joint]) for joint in physics.joints}
         self.scales = [scales[joint] for joint in physics.joints]
         self.motors = {calibration[joint].id: i for i, joint in enumerate(physics.joints)}
         self.tables = {calibration[j].id: _table(calibration[j], model_number) for j in physics.joints}
         self.error_bits = dict.fromkeys(self.motors, 0)
         self.forced_temperature_c: dict[int, float] = {}
+        self._offsets = {calibration[j].id: calibration[j].homing_offset for j in physics.joints}
         self._registered: dict[int, tuple[int, bytes]] = {}
         self._buffer = bytearray()
+
+    def burnt(self) -> dict[str, dict[str, int]]:
+        """The calibration that was burnt into the servos, as plain data."""
+        return self._burnt
 
     def receive(self, data: bytes) -> bytes:
         """Takes what came over the wire; gives what the servos answer."""
@@ -123,13 +130,14 @@ class StsServos:
             self.physics.set_torque(joint, True)
             low, high = _word(table, 9), _word(table, 11)
             count = min(max(_word(table, GOAL), low), high) if high > low else _word(table, GOAL)
-            self.physics.set_goal(joint, self.scales[joint].angle(count))
+            moved = signed(_word(table, 31), 11) - self._offsets[motor]
+            self.physics.set_goal(joint, self.scales[joint].angle(count + moved))
 
     def _refresh(self, motor: int) -> None:
         """Present values into the table."""
         table, joint, physics = self.tables[motor], self.motors[motor], self.physics
         scale = self.scales[joint]
-        count = round(scale.zero_count + scale.sign * physics.position_rad[joint] / RAD_PER_COUNT)
+        count = self._count(motor)
         speed = round(scale.sign * physics.velocity_radps[joint] / RAD_PER_COUNT)
         load = round(1000 * scale.sign * physics.torque_nm[joint] / self.stall_torque_nm)
         temperature = self.forced_temperature_c.get(motor, physics.temperature_c[joint])
@@ -145,6 +153,13 @@ class StsServos:
         table[66] = int(abs(speed) > 5)
         hot = temperature > table[13]
         self.error_bits[motor] = self.error_bits[motor] & ~(1 << _OVERHEAT_BIT) | int(hot) << _OVERHEAT_BIT
+
+    def _count(self, motor: int) -> int:
+        """Present position: the encoder, which wraps at a turn, less the homing offset that the servo holds."""
+        joint = self.motors[motor]
+        scale, table = self.scales[joint], self.tables[motor]
+        encoder = scale.zero_count + scale.sign * self.physics.position_rad[joint] / RAD_PER_COUNT + self._offsets[motor]
+        return round(encoder) % COUNTS - signed(_word(table, 31), 11)
 
     def overload(self, motor: int, on: bool) -> None:
         """The servo complains of overload, or stops complaining."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from embodied.core.errors import ConfigError, RobotLostError
+from robots.calibration import MotorCalibration
 
 
 class TwinProcess:
@@ -27,6 +28,7 @@ class TwinProcess:
 
     Attributes:
         port: the device to connect to.
+        calibration: what is burnt into its servos, by joint.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class TwinProcess:
             raise ConfigError(first["error"])
         self.port: str = first["port"]
         self.pid: int = first["pid"]
+        self.calibration = {joint: MotorCalibration(**motor) for joint, motor in first["calibration"].items()}
 
     def tell(self, **command: Any) -> dict[str, Any]:
         """One command (see `robots.twin.serve`); gives the twin's state.

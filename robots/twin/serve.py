@@ -1,6 +1,6 @@
 """The twin's process: `python -m robots.twin.serve '<json>'`; talks to its owner in JSON lines.
 
-First line out: `{"port", "pid"}`. In: `{"set": {wire fault: share}}`, `{"cut": true}`, `{"overheat": [joint, deg C]}`,
+First line out: `{"port", "pid", "calibration"}`. In: `{"set": {wire fault: share}}`, `{"cut": true}`, `{"overheat": [joint, deg C]}`,
 `{"overload": joint}`, `{"stall": joint}`, `{"place": [rad, ...]}`, `{"advance_s": x}` (a clock that is moved by hand),
 `{"state": true}`; each is answered by one line. It ends when its owner does.
 """
@@ -108,7 +108,7 @@ def main() -> int:
         return 2
     if config.get("priority"):
         _real_time(int(config["priority"]))
-    print(json.dumps({"port": wire.port, "pid": os.getpid()}), flush=True)
+    print(json.dumps({"port": wire.port, "pid": os.getpid(), "calibration": servos.burnt()}), flush=True)
     return _loop(twin)
 
 

@@ -1,0 +1,148 @@
+"""`embodied robot`: look at, calibrate, home or park one robot, without a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HELP = """embodied robot check|calibrate|home|park <robot> port=<device> calibration=<file> [key=value ...]
+
+check      connects, compares the calibration, prints the joints; moves nothing and leaves the torque as it is
+calibrate  torque off; a person moves every joint to both ends; writes LeRobot's file and the servos' memory
+home       slowly to home_rad, holding there; needs an envelope and a confirmation
+park       slowly to the parking pose, then torque off
+
+  safety=tabletop        the envelope (home, park)
+  confirmed_by=<name>    who stands beside the robot; asked for at the keyboard otherwise
+
+examples:
+  embodied robot check so101 port=/dev/ttyACM0 calibration=my_arm.json
+  embodied robot calibrate so101 port=/dev/ttyACM0 calibration=my_arm.json
+  embodied robot park so101 port=/dev/ttyACM0 calibration=my_arm.json
+"""
+DEFAULTS: dict[str, Any] = {"port": None, "calibration": None, "safety": "tabletop", "confirmed_by": None}
+ACTIONS = ("check", "calibrate", "home", "park")
+
+
+def run(arguments: list[str]) -> int:
+    """Runs the command."""
+    from embodied.core.errors import ConfigError, UnknownNameError
+
+    words, values = words_and_values(arguments, DEFAULTS, "robot")
+    if len(words) != 2:
+        raise ConfigError("what, and which robot? embodied robot check|calibrate|home|park <robot> port=... ")
+    action, name = words
+    if action not in ACTIONS:
+        raise UnknownNameError("action", action, ACTIONS)
+    if not values["port"] or not values["calibration"]:
+        raise ConfigError("give port=<device> and calibration=<LeRobot's file>; embodied twin so101 prints both")
+    robot = load_robot(name)
+    if action == "calibrate":
+        return _calibrate(robot, values)
+    if action == "check":
+        return _check(robot, values)
+    return _move(robot, values, action)
+
+
+def load_robot(name: str) -> dict[str, Any]:
+    """The part of `conf/robot/<name>.yaml` that is about the metal.
+
+    Raises:
+        ConfigError: the robot is simulated only.
+    """
+    from embodied.commands.compose import compose_config
+
+    robot = compose_config("deploy", [f"robot={name}", "policy=none"]).config["robot"]
+    if "driver" not in robot:
+        from embodied.core.errors import ConfigError
+
+        raise ConfigError(f"robot '{name}' is simulated only: it has no driver")
+    return robot
+
+
+def words_and_values(
+    arguments: Sequence[str], defaults: Mapping[str, Any], command: str
+) -> tuple[list[str], dict[str, Any]]:
+    """Words, and `key=value` pairs over their defaults."""
+    import yaml
+
+    from embodied.core.errors import ConfigError, UnknownNameError
+
+    words, values = [], dict(defaults)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            words.append(argument)
+        elif key not in values:
+            raise UnknownNameError("key", key, values, f"embodied {command}")
+        else:
+            try:
+                values[key] = yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                raise ConfigError(f"{argument}: not a value: {error}") from None
+    return words, values
+
+
+def _check(robot: Mapping[str, Any], values: Mapping[str, Any]) -> int:
+    from embodied.core.build import build
+
+    arm = build(robot["driver"], port=str(values["port"]), calibration=str(values["calibration"]))
+    arm.connect()
+    try:
+        state = arm.observe()
+    finally:
+        arm.disconnect()
+    print(f"{arm.name} on {values['port']}: {len(arm.joints)} joints answer, calibration fits")
+    for i, joint in enumerate(arm.joints):
+        print(
+            f"  {joint:<14} {state.position_rad[i]:+7.3f} rad {state.velocity_radps[i]:+7.3f} rad/s"
+            f" {state.torque_nm[i]:+6.2f} Nm {state.temperature_c[i]:5.1f} C"
+        )
+    return 0
+
+
+def _calibrate(robot: Mapping[str, Any], values: Mapping[str, Any]) -> int:
+    from embodied.core.build import resolve
+    from robots.calibrating import calibrate
+
+    parts = resolve(robot["calibrating"])(port=str(values["port"]))
+    path = calibrate(parts, Path(str(values["calibration"])), input, print)
+    print(f"calibration: {path} (LeRobot reads it too)")
+    return 0
+
+
+def _move(robot: Mapping[str, Any], values: Mapping[str, Any], action: str) -> int:
+    import sys
+
+    from embodied.commands.compose import compose_config
+    from embodied.core.build import build
+    from embodied.core.clock import MonotonicClock
+    from embodied.core.errors import ConfigError
+    from embodied.deploy.daemon import make_loop
+    from embodied.deploy.moves import go_and_hold, park_and_release
+    from embodied.deploy.opening import summary
+
+    config = compose_config("deploy", [f"safety={values['safety']}", "policy=none"]).config
+    connection = {"port": str(values["port"]), "calibration": str(values["calibration"])}
+    print(summary(build(config["safety"]), str(robot["driver"]["_target_"]), connection), flush=True)
+    if not values["confirmed_by"]:
+        if not sys.stdin.isatty():
+            raise ConfigError("a robot that moves needs a person: run it in a terminal, or give confirmed_by=<name>")
+        if input("The robot will move. Type 'move' to go on: ").strip() != "move":
+            raise ConfigError("not confirmed: nothing has moved")
+    clock = MonotonicClock()
+    arm = build(robot["driver"], **connection)
+    arm.connect()
+    try:
+        loop = make_loop({**robot, "safety": config["safety"], "blend_s": 0.0}, arm, clock)
+        loop.arm()
+        if action == "home":
+            done = go_and_hold(loop, robot["home_rad"], clock)
+            print("at home, holding: the torque is on" if done else f"not at home: {loop.machine.reasons}")
+        else:
+            done = park_and_release(loop, clock)
+            print("parked; torque off" if done else f"not parked, holding: {loop.machine.reasons}")
+    finally:
+        arm.disconnect()
+    return 0 if done else 1

@@ -1,0 +1,130 @@
+"""From a configuration to what a deployment needs: everything is checked before anything is powered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embodied.core.build import build
+from embodied.core.errors import ConfigError, UnknownNameError
+from embodied.core.runs import RunFolder
+from embodied.deploy.translate import TaskBridge
+from embodied.rl.policy import MLPPolicy
+from embodied.rl.writing import make_task
+from embodied.safety.envelope import Envelope
+
+NEEDED = ("driver", "model", "tool", "rate_hz", "motion", "fault")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A deployment that could begin.
+
+    Attributes:
+        config: of daemon and policy process; `connection` is still empty.
+        bridge: of the policy's task, for its start poses.
+        policy: what acts.
+        envelope: what bounds it.
+    """
+
+    config: dict[str, Any]
+    bridge: TaskBridge
+    policy: MLPPolicy
+    envelope: Envelope
+
+
+def prepare(config: Mapping[str, Any], trained: Mapping[str, Any], trusted_packages: Sequence[str] = ()) -> Prepared:
+    """Checks policy, task, robot and envelope against each other.
+
+    Args:
+        config: of `conf/deploy.yaml`.
+        trained: configuration of the policy's run.
+        trusted_packages: whose code `_target_` may name.
+
+    Raises:
+        ConfigError: they do not fit; says what does not.
+    """
+    robot = config["robot"]
+    missing = [key for key in NEEDED if key not in robot]
+    if missing:
+        raise ConfigError(f"this robot has no {', '.join(missing)}: it is simulated only and cannot be deployed to")
+    if not config["safety"]:
+        raise ConfigError("no motion without an envelope: safety=<name>, see conf/safety/")
+    envelope = build(config["safety"])
+    task = make_task(trained["task"], tuple(trusted_packages))
+    policy = MLPPolicy.load(RunFolder.open(Path(config["policy"])) / "policy")
+    if policy.observation != tuple(task.observation):
+        raise ConfigError(
+            f"the policy observes {', '.join(policy.observation)}; its task gives {', '.join(task.observation)}"
+        )
+    bridge = TaskBridge(task, envelope.joint_names)
+    ratio = task.control_dt_s * float(robot["rate_hz"])
+    if abs(ratio - round(ratio)) > 1e-6 or ratio < 1.0:
+        raise ConfigError(f"rate_hz={robot['rate_hz']} must be a multiple of the policy's {1 / task.control_dt_s:g} Hz")
+    ready = {
+        **{key: robot[key] for key in NEEDED},
+        "safety": config["safety"],
+        "task": trained["task"],
+        "policy": str(Path(config["policy"]) / "policy"),
+        "joints": list(envelope.joint_names),
+        "policy_step_s": task.control_dt_s,
+        "episode_steps": task.episode_steps,
+        "blend_s": config["blend_s"],
+        "priority": config["priority"],
+        "trusted_packages": list(trusted_packages),
+        "connection": {},
+    }
+    return Prepared(ready, bridge, policy, envelope)
+
+
+def connection(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, str], Any]:
+    """Where the driver connects to, and the twin that was started for it (None on the metal).
+
+    Args:
+        config: of `conf/deploy.yaml`.
+        folder: where a twin's calibration and byte log go.
+    """
+    if config["transport"] == "real":
+        if not config["port"] or not config["calibration"]:
+            raise ConfigError(
+                "transport=real needs port=<device>, such as /dev/ttyACM0, and calibration=<LeRobot's file of this arm>"
+            )
+        return {"port": str(config["port"]), "calibration": str(config["calibration"])}, None
+    if config["transport"] != "twin":
+        raise UnknownNameError("transport", str(config["transport"]), ("twin", "real"))
+    if not config["robot"].get("twin"):
+        raise ConfigError("this robot has no twin: transport=real")
+    return start_twin(config["robot"], folder, manual=bool(config["headless"]), priority=int(config["priority"]))
+
+
+def start_twin(
+    robot: Mapping[str, Any], folder: Path, *, manual: bool, priority: int = 0
+) -> tuple[dict[str, str], Any]:
+    """A twin with its own calibration file and byte log in `folder`; gives the driver's connection and the process."""
+    from robots.calibration import save_calibration
+    from robots.twin.process import TwinProcess
+
+    folder.mkdir(parents=True, exist_ok=True)
+    twin = TwinProcess(robot["twin"], log=folder / "wire.jsonl", manual=manual, priority=max(priority - 5, 0))
+    save_calibration(folder / "twin_calibration.json", twin.calibration)
+    return {"port": twin.port, "calibration": str(folder / "twin_calibration.json")}, twin
+
+
+def summary(envelope: Envelope, robot: str, connection: Mapping[str, str]) -> str:
+    """What a person must have read before a real robot moves."""
+    lines = [
+        f"{robot} on {connection['port']}, calibration {connection['calibration']}",
+        "joint             from      to   speed  accel.   jump  torque   temp.",
+        "                 [rad]   [rad] [rad/s] [rad/s2]  [rad]   [Nm] [deg C]",
+    ]
+    for name, b in envelope.joints.items():
+        lines.append(
+            f"{name:<14} {b.low_rad:7.2f} {b.high_rad:7.2f} {b.max_velocity_radps:7.2f} {b.max_acceleration_radps2:8.1f}"
+            f" {b.max_jump_rad:6.2f} {b.max_torque_nm:6.2f} {b.max_temperature_c:7.1f}"
+        )
+    box = envelope.workspace
+    lines.append(f"workspace of the tool {box.low_m} to {box.high_m} m; {len(envelope.keep_outs)} places kept out")
+    lines.append("Not a safety function in the sense of ISO 10218: stay out of reach, and a hand on the power switch.")
+    return "\n".join(lines)
