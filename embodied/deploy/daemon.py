@@ -18,7 +18,7 @@ from typing import Any
 from embodied.core.build import build
 from embodied.core.clock import MonotonicClock
 from embodied.core.errors import EmbodiedError, RobotLostError
-from embodied.core.robot import Robot
+from embodied.core.robot import Robot, RobotState
 from embodied.deploy.chunks import ChunkStream, make_chunk
 from embodied.deploy.loop import ControlLoop, Cycle, Motion
 from embodied.deploy.pacer import Pacer
@@ -27,6 +27,7 @@ from embodied.safety.faults import FaultMachine, Mode
 from embodied.safety.gate import Gate
 
 STATUS_EVERY = 5  # control periods
+QUICK_S = 0.003  # a policy that answers within this acts in the same control period
 
 
 def make_loop(config: Mapping[str, Any], robot: Robot, clock: Any) -> ControlLoop:
@@ -83,7 +84,8 @@ def run_daemon(config: Mapping[str, Any], supervisor: Connection, policy: Connec
 class _Daemon:
     def __init__(self, config: Mapping[str, Any], loop: ControlLoop, supervisor: Connection, policy: Connection):
         self.loop, self.supervisor, self.policy = loop, supervisor, policy
-        self.pacer = Pacer(float(config["rate_hz"]), MonotonicClock())
+        self._clock = MonotonicClock()
+        self.pacer = Pacer(float(config["rate_hz"]), self._clock)
         self._step_s, self._next_reading_s, self._readings = 0.0, 0.0, 0
         self._rows: list[tuple[Any, ...]] = []
         self._policy_gone = self._supervisor_gone = False
@@ -95,8 +97,7 @@ class _Daemon:
         gc.disable()
         while self._running:
             self.pacer.wait()
-            cycle = self.loop.cycle()
-            self._serve_policy(cycle)
+            cycle = self.loop.cycle(self._serve_policy)
             self._note(cycle)
             self._obey()
             if self._supervisor_gone and self.loop.machine.mode is Mode.PARKED:
@@ -104,23 +105,26 @@ class _Daemon:
                 self.loop.robot.release()
                 self._running = False
 
-    def _serve_policy(self, cycle: Cycle) -> None:
+    def _serve_policy(self, state: RobotState, now_s: float) -> None:
+        """Gives the policy its reading; takes its chunks, this one's too if it comes within `QUICK_S`."""
         if self._policy_gone:
             return
         try:
-            if self._step_s and cycle.now_s >= self._next_reading_s:
-                self._next_reading_s = max(self._next_reading_s + self._step_s, cycle.now_s)
+            wait_s = 0.0
+            if self._step_s and now_s >= self._next_reading_s - 0.5 * self.pacer.dt_s:
+                self._next_reading_s = max(self._next_reading_s + self._step_s, now_s)
                 self._readings += 1
-                last = self.loop.gate.last_command
-                self.policy.send(("reading", self._readings, astuple(cycle.state), last))
-            while self.policy.poll():
+                self.policy.send(("reading", self._readings, astuple(state), self.loop.gate.last_command))
+                wait_s = QUICK_S
+            while self.policy.poll(wait_s):
                 number, observed_s, step_s, targets, start = self.policy.recv()
                 chunk = make_chunk(number, observed_s, step_s, targets, start)
-                self.loop.stream.offer(chunk, cycle.now_s, self.loop.gate.last_command or start)
+                self.loop.stream.offer(chunk, self._clock.now_s(), self.loop.gate.last_command or start)
+                wait_s = 0.0
         except (EOFError, OSError):
             self._policy_gone = True
             if self._step_s:
-                self.loop.machine.fault("the policy process has ended", cycle.now_s)
+                self.loop.machine.fault("the policy process has ended", now_s)
 
     def _note(self, cycle: Cycle) -> None:
         self._rows.append((cycle.now_s, cycle.state.position_rad, cycle.wanted, cycle.sent, str(cycle.verdict)))
@@ -143,7 +147,7 @@ class _Daemon:
             self._orphaned(cycle.now_s)
 
     def _obey(self) -> None:
-        now_s = self.pacer._clock.now_s()
+        now_s = self._clock.now_s()
         try:
             while not self._supervisor_gone and self.supervisor.poll():
                 self._do(*self.supervisor.recv())
@@ -153,7 +157,7 @@ class _Daemon:
             _tell(self.supervisor, ("error", str(error)))
 
     def _do(self, word: str, *given: Any) -> None:
-        loop, now_s = self.loop, self.pacer._clock.now_s()
+        loop, now_s = self.loop, self._clock.now_s()
         if word == "follow":
             self._step_s, self._next_reading_s = float(given[0]), now_s
             loop.follow(True)

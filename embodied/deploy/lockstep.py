@@ -13,7 +13,8 @@ import numpy as np
 
 from embodied.core.clock import VirtualClock
 from embodied.core.policy import STATE_KEY
-from embodied.deploy.chunks import make_chunk
+from embodied.core.robot import RobotState
+from embodied.deploy.chunks import Chunk, make_chunk
 from embodied.deploy.loop import ControlLoop, Cycle
 from embodied.deploy.supervisor import Outcome
 from embodied.deploy.translate import TaskBridge
@@ -44,15 +45,28 @@ class Lockstep:
     latency_s: float = 0.0
     cycles: list[Cycle] = field(default_factory=list)
     _chunks: int = 0
+    _waiting: list[tuple[float, Chunk]] = field(default_factory=list)
 
-    def tick(self) -> Cycle:
+    def tick(self, on_reading: Callable[[RobotState, float], None] | None = None) -> Cycle:
         """One control period: the loop's cycle, then the physics until the next one."""
-        cycle = self.loop.cycle()
+        cycle = self.loop.cycle(on_reading or self._deliver)
         self.cycles.append(cycle)
         dt_s = self.loop.gate.dt_s
         self.advance(dt_s)
         self.clock.advance_s(dt_s)
         return cycle
+
+    def take(self, observed_s: float, targets: list[list[float]], start: tuple[float, ...]) -> None:
+        """A chunk that will arrive `latency_s` after its observation."""
+        self._chunks += 1
+        made = make_chunk(self._chunks, observed_s, self.bridge.task.control_dt_s, targets, start)
+        self._waiting.append((observed_s + self.latency_s, made))
+
+    def _deliver(self, state: RobotState, now_s: float) -> None:
+        """Chunks whose time has come."""
+        for due in [w for w in self._waiting if w[0] < now_s + 1e-9]:
+            self._waiting.remove(due)
+            self.loop.stream.offer(due[1], now_s, self.loop.gate.last_command or state.position_rad)
 
     def go_to(self, pose: tuple[float, ...]) -> bool:
         """Moves to a pose and stands; says whether it came there."""
@@ -73,33 +87,18 @@ class Lockstep:
         self.policy.reset(task.instruction)
         self.loop.follow(True)
         per_step = round(task.control_dt_s / self.loop.gate.dt_s)
-        first, success, waiting = -1, False, []
-        for step in range(task.episode_steps + 1):
-            reading = self.loop.robot.observe()
-            last = self.loop.gate.last_command or reading.position_rad
-            world = self.bridge.world(reading, last, step * task.control_dt_s)
-            success = step > 0 and self.bridge.success(world)
-            if success and first < 0:
-                first = step - 1
-            if step == task.episode_steps:
-                break
-            chunk = np.asarray(self.policy.act({STATE_KEY: self.bridge.observation(world)}))
-            self._chunks += 1
-            made = make_chunk(
-                self._chunks, self.clock.now_s(), task.control_dt_s, self.bridge.targets(chunk, reading, last), last
-            )
-            waiting.append((self.clock.now_s() + self.latency_s, made))
-            for _ in range(per_step):
-                for due in [w for w in waiting if w[0] <= self.clock.now_s() + 1e-9]:
-                    waiting.remove(due)
-                    self.loop.stream.offer(due[1], self.clock.now_s(), self.loop.gate.last_command or last)
+        played = _Played(self, task.episode_steps)
+        for _ in range(task.episode_steps):
+            self.tick(played.act)
+            for _ in range(per_step - 1):
                 self.tick()
+        self.tick(played.act)
         self.loop.follow(False)
         return {
             "seed": seed,
-            "success": first >= 0,
-            "success_at_end": success,
-            "first_success_step": first,
+            "success": played.first >= 0,
+            "success_at_end": played.success,
+            "first_success_step": played.first,
             "steps": task.episode_steps,
         }
 
@@ -112,6 +111,27 @@ class Lockstep:
                 self.loop.robot.release()
                 return True
         return False
+
+
+class _Played:
+    """An episode while it is played: observes, judges, acts, once a step of the task."""
+
+    def __init__(self, steps: Lockstep, n: int) -> None:
+        self.steps, self.n, self.step, self.first, self.success = steps, n, 0, -1, False
+
+    def act(self, state: RobotState, now_s: float) -> None:
+        """One step of the task, on a fresh reading."""
+        steps, task = self.steps, self.steps.bridge.task
+        last = steps.loop.gate.last_command or state.position_rad
+        world = steps.bridge.world(state, last, self.step * task.control_dt_s)
+        self.success = self.step > 0 and steps.bridge.success(world)
+        if self.success and self.first < 0:
+            self.first = self.step - 1
+        if self.step < self.n:
+            chunk = np.asarray(steps.policy.act({STATE_KEY: steps.bridge.observation(world)}))
+            steps.take(now_s, steps.bridge.targets(chunk, state, last), last)
+            steps._deliver(state, now_s)
+        self.step += 1
 
 
 def outcome_of(steps: Lockstep, episodes: list[dict[str, Any]], parked: bool) -> Outcome:

@@ -6,7 +6,7 @@ sends has passed the gate. What goes wrong is latched in the fault machine: hold
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from embodied.core.clock import Clock
@@ -18,6 +18,7 @@ from embodied.safety.gate import Gate, GateResult, Verdict
 
 AT_POSE_RAD = 0.08  # measured, of a pose that is held against gravity
 COMMANDED_RAD = 1e-4
+STANDING_RADPS = 0.05
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ class ControlLoop:
 
     @property
     def at_pose(self) -> bool:
-        """Whether the last `go_to` has ended."""
-        return self._pose is None
+        """Whether the last `go_to` has ended, and the soft start with it."""
+        return self._pose is None and self._clock.now_s() >= self._soft_until_s
 
     def arm(self) -> RobotState:
         """Torque on where the robot stands; slow at first."""
@@ -141,8 +142,12 @@ class ControlLoop:
         self.follow(False)
         self._pose, self._soft_until_s = None, now_s + self.motion.soft_start_s
 
-    def cycle(self) -> Cycle:
+    def cycle(self, on_reading: Callable[[RobotState, float], None] | None = None) -> Cycle:
         """One control period.
+
+        Args:
+            on_reading: told the fresh reading and the time before anything is decided: a policy that is quick enough
+                acts on it in the same period.
 
         Raises:
             RobotLostError: the connection is gone; nothing can be sent any more. The fault is latched.
@@ -150,7 +155,9 @@ class ControlLoop:
         """
         now_s = self._clock.now_s()
         state = self._read(now_s)
-        mode = self.machine.tick(now_s, at_park_pose=self._near(self.motion.park_rad, state))
+        if on_reading is not None:
+            on_reading(state, now_s)
+        mode = self.machine.tick(now_s, at_park_pose=self._stands_at(self.motion.park_rad, state))
         if mode is Mode.RELEASED:  # a goal would take the torque back on
             still = self.gate.last_command or state.position_rad
             return Cycle(now_s, state, still, still, Verdict.PASSED, mode, self.machine.reasons)
@@ -205,10 +212,11 @@ class ControlLoop:
             if all(abs(a - b) <= COMMANDED_RAD for a, b in zip(self._pose, last, strict=True)):
                 self._pose = None
             return self._softly(wanted, last, now_s), now_s
-        found = self.stream.target(now_s) if self._following else None
+        # What is sent now acts until the next period: it is where the joints shall be by then.
+        found = self.stream.target(now_s + self.gate.dt_s) if self._following else None
         if found is None:
             return last, now_s
-        return self._softly(found[0], last, now_s), found[1]
+        return self._softly(found[0], last, now_s), min(found[1], now_s)
 
     def _softly(self, wanted: tuple[float, ...], last: tuple[float, ...], now_s: float) -> tuple[float, ...]:
         if now_s >= self._soft_until_s:
@@ -222,8 +230,13 @@ class ControlLoop:
         share = 1.0 if farthest <= stride else stride / farthest
         return tuple(b + share * x for b, x in zip(last, away, strict=True))
 
-    def _near(self, pose: Sequence[float], state: RobotState) -> bool:
-        return all(abs(a - b) <= AT_POSE_RAD for a, b in zip(pose, state.position_rad, strict=True))
+    def _stands_at(self, pose: Sequence[float], state: RobotState) -> bool:
+        last = self.gate.last_command or state.position_rad
+        return (
+            all(abs(a - b) <= COMMANDED_RAD for a, b in zip(pose, last, strict=True))
+            and all(abs(a - b) <= AT_POSE_RAD for a, b in zip(pose, state.position_rad, strict=True))
+            and all(abs(v) <= STANDING_RADPS for v in state.velocity_radps)
+        )
 
     def _lose(self, error: RobotLostError, now_s: float) -> None:
         self.lost = str(error)

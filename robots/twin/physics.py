@@ -82,6 +82,12 @@ class ArmPhysics:
         """Bool `(J,)`."""
         return self._torque.copy()
 
+    @property
+    def tool_m(self) -> np.ndarray:
+        """Position of the site `tool` `(3,)` [m, world]; NaN where the model has none."""
+        site = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, "tool")
+        return self.data.site_xpos[site] if site >= 0 else np.full(3, np.nan)
+
     def place(self, position_rad: Sequence[float]) -> None:
         """Puts the arm at rest at a pose `(J,)`."""
         self.data.qpos[self._q] = position_rad

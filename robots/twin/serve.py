@@ -55,6 +55,8 @@ class SerialTwin:
     def obey(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """One command of the owner; gives the state."""
         physics = self.servos.physics
+        while self.wire.pending:  # what was written before the command counts before it
+            self.serve(0.0)
         for word, given in command.items():
             if word == "set":
                 self.wire.faults.set(**given)
@@ -81,7 +83,7 @@ class SerialTwin:
             "velocity_radps": physics.velocity_radps.tolist(),
             "torque_on": physics.torque_on.tolist(),
             "goal_rad": physics._goals.tolist(),
-            "contacts": int(physics.data.ncon),
+            "tool_m": physics.tool_m.tolist(),
         }
 
     def _joint(self, name: str) -> int:

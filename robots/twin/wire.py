@@ -90,6 +90,11 @@ class PtyWire:
         else:
             self._write(reply, now_s)
 
+    @property
+    def pending(self) -> bool:
+        """Whether bytes wait to be read."""
+        return not self.cut_off and bool(select.select([self._master], [], [], 0.0)[0])
+
     def cut(self) -> None:
         """Pulls the cable: both ends of the line close."""
         if not self.cut_off:
