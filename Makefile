@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 GL_PACKAGES := libegl1 libegl-mesa0 libgl1-mesa-dri libglx-mesa0 libosmesa6
 
-.PHONY: install gl browser demo demo-talk test test-learning lint wheel-smoke clean
+.PHONY: install gl browser demo demo-talk demo-robot test-robots test test-learning lint wheel-smoke clean
 
 install: $(VENV)/.installed gl
 
@@ -35,6 +35,11 @@ demo: install
 
 demo-talk: install
 	$(BIN)/embodied talk robot=quadruped script=docs/demo_talk.txt headless=true
+
+# A policy reaches goals through SDK, wire and twin; then the cable is pulled and the arm holds.
+demo-robot: install
+	$(BIN)/embodied train task=reach name=demo-robot baselines=[] video.episodes=0 runs_dir=runs/demo-robot
+	$(BIN)/embodied deploy robot=so101 policy=$$(ls -d runs/demo-robot/*/*-demo-robot-* | tail -1) episodes=4 pull_cable_in=3
 
 test: install browser
 	$(BIN)/ruff check .

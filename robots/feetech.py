@@ -101,7 +101,7 @@ class FeetechBus:
                 reader.addParam(motor)
             self._readers[key] = reader
         reader = self._readers[key]
-        reader.data_dict.update(dict.fromkeys(key, []))
+        reader.data_dict.update({motor: [] for motor in key})
         self._guarded(reader.txRxPacket)
         found = {}
         for motor, data in reader.data_dict.items():
@@ -134,9 +134,9 @@ class FeetechBus:
         self._guarded(self._handler.clearPort)
 
     def _word(self, motor: int, register: int) -> int:
+        packets, result = self._open_packets(), 0
         for attempt in range(3):
-            packets = self._open_packets()
-            data, result, _ = self._guarded(lambda packets=packets: packets.readTxRx(motor, register, 2))
+            data, result, _ = self._guarded(lambda: packets.readTxRx(motor, register, 2))
             if result == 0 and len(data) == 2:
                 return data[0] | data[1] << 8
             if attempt < 2:  # a late reply to this read must not be taken for the answer to the next one

@@ -15,6 +15,7 @@ every command passes the gate. Ends parked, with the torque off, and with a repo
   transport=twin         the vendor's SDK against a process that speaks the servos' protocol, with MuJoCo behind it
   transport=real         the metal: needs port=<device> calibration=<LeRobot's file>, and a person's confirmation
   headless=true          the twin step by step, without a clock: the same motion on every machine
+  pull_cable_in=2        on a twin: the line goes dead in that episode (from 0), to see that the arm holds
   episodes=5  seed=0
 
 examples:
@@ -41,6 +42,8 @@ def execute(composed, finished=None) -> int:
     config = dict(composed.config)
     if config["headless"] and config["transport"] != "twin":
         raise ConfigError("headless=true moves time by hand, which only transport=twin allows")
+    if config["pull_cable_in"] is not None and (config["transport"] != "twin" or config["headless"]):
+        raise ConfigError("pull_cable_in=<episode> needs transport=twin in real time")
     prepared = prepare(config, load_run_config(Path(config["policy"])), composed.trusted_packages)
     folder = RunFolder.create(Path(config["runs_dir"]), config["name"] or f"deploy-{prepared.bridge.task.name}")
     folder.start(composed.yaml, composed.overrides, {"seed": config["seed"]})
@@ -54,7 +57,7 @@ def execute(composed, finished=None) -> int:
         folder.discard_unbegun()
         raise
     try:
-        outcome = _headless(config, prepared, twin) if config["headless"] else _live(config, prepared)
+        outcome = _headless(config, prepared, twin) if config["headless"] else _live(config, prepared, twin)
     finally:
         if twin is not None:
             twin.close()
@@ -76,14 +79,27 @@ def _confirm(config: dict, told: str) -> None:
         raise ConfigError("not confirmed: nothing has moved")
 
 
-def _live(config: dict, prepared):
+def _live(config: dict, prepared, twin):
     from embodied.deploy.supervisor import Supervisor
     from embodied.terminal.deploy import DeployConsole
 
-    console = DeployConsole()
+    console, before = DeployConsole(), {}
     seeds = [int(config["seed"]) + i for i in range(int(config["episodes"]))]
-    outcome = Supervisor(prepared.config, console).run(seeds, prepared.bridge.start_pose)
+
+    def moving(number: int) -> None:
+        if number == config["pull_cable_in"]:
+            before.update(twin.tell(cut=True))
+
+    outcome = Supervisor(prepared.config, console).run(seeds, prepared.bridge.start_pose, moving)
     console.close(outcome)
+    if before:
+        import time
+
+        time.sleep(1.0)
+        after = twin.state()
+        moved = max(abs(a - b) for a, b in zip(after["position_rad"], before["position_rad"], strict=True))
+        holds = all(after["torque_on"])
+        print(f"cable pulled; a second later every joint within {moved:.4f} rad, torque {'on' if holds else 'OFF'}")
     return outcome
 
 
@@ -147,4 +163,5 @@ def _finish(config: dict, prepared, folder, outcome, told: str, finished) -> int
     print(f"{good} of {n} episodes succeeded ({result['simulated']} in the simulator); {outcome.ended} {outcome.why}")
     print(json.dumps(result))
     print(f"report:  {path}")
-    return 0 if outcome.ended == "parked" else 1
+    wanted = "lost" if config["pull_cable_in"] is not None else "parked"
+    return 0 if outcome.ended == wanted else 1

@@ -121,8 +121,8 @@ def summary(envelope: Envelope, robot: str, connection: Mapping[str, str]) -> st
     ]
     for name, b in envelope.joints.items():
         lines.append(
-            f"{name:<14} {b.low_rad:7.2f} {b.high_rad:7.2f} {b.max_velocity_radps:7.2f} {b.max_acceleration_radps2:8.1f}"
-            f" {b.max_jump_rad:6.2f} {b.max_torque_nm:6.2f} {b.max_temperature_c:7.1f}"
+            f"{name:<14} {b.low_rad:7.2f} {b.high_rad:7.2f} {b.max_velocity_radps:7.2f}"
+            f" {b.max_acceleration_radps2:8.1f} {b.max_jump_rad:6.2f} {b.max_torque_nm:6.2f} {b.max_temperature_c:7.1f}"
         )
     box = envelope.workspace
     lines.append(f"workspace of the tool {box.low_m} to {box.high_m} m; {len(envelope.keep_outs)} places kept out")

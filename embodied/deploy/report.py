@@ -1,4 +1,4 @@
-"""The report of a deployment: episodes, tracking joint by joint, the loop's rhythm, what the gate did, what happened."""
+"""The report of a deployment: episodes, tracking joint by joint, the loop's rhythm, what the gate did."""
 
 from __future__ import annotations
 

@@ -62,17 +62,23 @@ class Supervisor:
         self.policy = context.Process(target=run_policy, args=(self.config, policy_end, policy_daemon), daemon=True)
         self._ends = (daemon_end, policy_end, daemon_policy, policy_daemon)
 
-    def run(self, seeds: list[int], start_pose: Callable[[int], tuple[float, ...]]) -> Outcome:
+    def run(
+        self,
+        seeds: list[int],
+        start_pose: Callable[[int], tuple[float, ...]],
+        on_move: Callable[[int], None] | None = None,
+    ) -> Outcome:
         """Plays one episode per seed, parks, releases.
 
         Args:
             seeds: of the episodes.
             start_pose: where the joints are at the start of an episode `(J,)` [rad].
+            on_move: told the number of every episode once it moves, from 0.
         """
         try:
             self._start()
-            for seed in seeds:
-                self._episode(seed, start_pose(seed))
+            for number, seed in enumerate(seeds):
+                self._episode(seed, start_pose(seed), (lambda n=number: on_move(n)) if on_move else None)
             self._park()
         except _DaemonGoneError as gone:
             self._rescue(str(gone))
@@ -105,12 +111,16 @@ class Supervisor:
                     self.outcome.real_time = bool(given[1])
                     self._note("armed, holding where it stands")
 
-    def _episode(self, seed: int, pose: tuple[float, ...]) -> None:
+    def _episode(self, seed: int, pose: tuple[float, ...], moving: Callable[[], None] | None) -> None:
         self._daemon.send(("go_to", pose))
         self._wait_for(lambda: self.outcome.status.get("at_pose", False), MOVE_S, "move to the start pose")
         before = len(self.outcome.episodes)
+        if self._policy is None:
+            raise _EndedError("fault", "the policy process has ended")
         self._policy.send(("begin", seed))
         self._daemon.send(("follow", float(self.config["policy_step_s"])))
+        if moving is not None:
+            moving()
         limit_s = float(self.config["policy_step_s"]) * float(self.config["episode_steps"]) * 2.0 + 10.0
         self._wait_for(lambda: len(self.outcome.episodes) > before, limit_s, "end the episode")
         self._daemon.send(("hold",))

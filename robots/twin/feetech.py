@@ -140,7 +140,7 @@ class StsServos:
         count = self._count(motor)
         speed = round(scale.sign * physics.velocity_radps[joint] / RAD_PER_COUNT)
         load = round(1000 * scale.sign * physics.torque_nm[joint] / self.stall_torque_nm)
-        temperature = self.forced_temperature_c.get(motor, physics.temperature_c[joint])
+        temperature = float(self.forced_temperature_c.get(motor, float(physics.temperature_c[joint])))
         load = min(max(load, -1000), 1000)
         for register, value in (
             (56, unsigned(count, 15)),
@@ -158,8 +158,8 @@ class StsServos:
         """Present position: the encoder, which wraps at a turn, less the homing offset that the servo holds."""
         joint = self.motors[motor]
         scale, table = self.scales[joint], self.tables[motor]
-        encoder = scale.zero_count + scale.sign * self.physics.position_rad[joint] / RAD_PER_COUNT + self._offsets[motor]
-        return round(encoder) % COUNTS - signed(_word(table, 31), 11)
+        encoder = scale.zero_count + scale.sign * self.physics.position_rad[joint] / RAD_PER_COUNT
+        return round(encoder + self._offsets[motor]) % COUNTS - signed(_word(table, 31), 11)
 
     def overload(self, motor: int, on: bool) -> None:
         """The servo complains of overload, or stops complaining."""

@@ -113,9 +113,12 @@ class ArmPhysics:
         self._limit[joint] = share
         self._apply_torque()
 
-    def advance_to(self, now_s: float) -> None:
-        """Runs the physics up to a moment of the twin's clock; the first call sets the beginning."""
-        if self._now_s is None or now_s - self._now_s > LATE_S:
+    def advance_to(self, now_s: float, most_s: float = LATE_S) -> None:
+        """Runs the physics up to a moment of the twin's clock; the first call sets the beginning.
+
+        A gap of more than `most_s` is left out.
+        """
+        if self._now_s is None or now_s - self._now_s > most_s:
             self._now_s = now_s
             return
         dt = self.model.opt.timestep

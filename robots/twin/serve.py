@@ -1,7 +1,8 @@
 """The twin's process: `python -m robots.twin.serve '<json>'`; talks to its owner in JSON lines.
 
-First line out: `{"port", "pid", "calibration"}`. In: `{"set": {wire fault: share}}`, `{"cut": true}`, `{"overheat": [joint, deg C]}`,
-`{"overload": joint}`, `{"stall": joint}`, `{"place": [rad, ...]}`, `{"advance_s": x}` (a clock that is moved by hand),
+First line out: `{"port", "pid", "calibration"}`. In: `{"set": {wire fault: share}}`, `{"cut": true}`,
+`{"overheat": [joint, deg C]}`, `{"overload": joint}`, `{"stall": joint}`, `{"place": [rad, ...]}`,
+`{"advance_s": x}` (a clock that is moved by hand),
 `{"state": true}`; each is answered by one line. It ends when its owner does.
 """
 
@@ -72,7 +73,7 @@ class SerialTwin:
                 physics.place(given)
             elif word == "advance_s":
                 self._manual_s += float(given)
-                physics.advance_to(self._manual_s + 1e-9)
+                physics.advance_to(self._manual_s + 1e-9, most_s=float("inf"))
             elif word != "state":
                 raise UnknownNameError(
                     "command", word, ("set", "cut", "overheat", "overload", "stall", "place", "advance_s", "state")

@@ -18,7 +18,7 @@ def test_rows_are_reached_at_their_times_and_linear_between():
     s = stream()
     assert s.target(0.0) is None
     assert s.offer(make_chunk(1, 10.0, 0.1, [[1.0, 0.0], [2.0, 4.0]], [0.0, 0.0]), 10.0, (0.0, 0.0))
-    for at, wanted in ((10.0, (0.0, 0.0)), (10.05, (0.5, 0.0)), (10.1, (1.0, 0.0)), (10.15, (1.5, 2.0)), (10.2, (2, 4))):
+    for at, wanted in ((10.0, (0, 0)), (10.05, (0.5, 0)), (10.1, (1, 0)), (10.15, (1.5, 2)), (10.2, (2, 4))):
         assert s.target(at)[0] == pytest.approx(wanted)
     assert s.target(12.0)[0] == (2.0, 4.0)
 

@@ -92,8 +92,7 @@ def test_wild_actions_never_reach_the_wire(set_up, tmp_path, wild):
 
 
 def test_ten_thousand_adversarial_targets_stay_inside_the_limits_on_the_wire(set_up, tmp_path):
-    loop, twin, clock = set_up
-    rng = np.random.default_rng(0)
+    loop, rng = set_up[0], np.random.default_rng(0)
     arm, gate = loop.robot, loop.gate
     low, high = np.array(gate.envelope.low_rad), np.array(gate.envelope.high_rad)
     last = np.array(gate.last_command)

@@ -1,0 +1,176 @@
+"""Deployment end to end: policy, daemon and supervisor as processes, the vendor's SDK, bytes on a line, a twin."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from reaching import reaching_policy
+
+from embodied.commands.compose import compose_config, load_run_config
+from embodied.commands.main import main
+from embodied.core.files import read_json
+from embodied.core.runs import RunFolder, find_runs
+from embodied.deploy.opening import prepare, start_twin
+from embodied.deploy.supervisor import Supervisor
+from embodied.rl.writing import make_task
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder as `embodied train task=reach` leaves it, with a quickly made policy."""
+    composed = compose_config("train", ["task=reach"])
+    folder = RunFolder.create(tmp_path_factory.mktemp("runs"), "reach")
+    folder.start(composed.yaml, composed.overrides, {})
+    reaching_policy(make_task("reach")).save(folder / "policy")
+    return folder.path
+
+
+@pytest.fixture
+def deployment(run, tmp_path):
+    """`(prepared, twin)` with the twin running in real time."""
+    config = compose_config("deploy", [f"policy={run}"]).config
+    prepared = prepare(config, load_run_config(run))
+    prepared.config["connection"], twin = start_twin(config["robot"], tmp_path, manual=False, priority=45)
+    with twin:
+        yield prepared, twin
+
+
+def noted(outcome):
+    return " | ".join(text for _, text in outcome.notes)
+
+
+def deploy(deployment, episodes=1, then=None):
+    """Runs a deployment; `then(supervisor)` is called from a thread once the first episode is moving."""
+    prepared, _ = deployment
+    supervisor = Supervisor(prepared.config)
+    if then is not None:
+
+        def wait():
+            while supervisor.outcome.status.get("verdicts", {}).get("passed", 0) < 150:
+                time.sleep(0.02)
+            then(supervisor)
+
+        threading.Thread(target=wait, daemon=True).start()
+    return supervisor.run(list(range(episodes)), prepared.bridge.start_pose)
+
+
+def test_episodes_are_played_and_the_arm_ends_parked_without_torque(deployment):
+    outcome = deploy(deployment)
+    assert outcome.ended == "parked", outcome.why
+    assert len(outcome.episodes) == 1
+    state = deployment[1].state()
+    assert not any(state["torque_on"])
+    park = deployment[0].config["motion"]["park_rad"]
+    assert state["position_rad"] == pytest.approx(park, abs=0.1)
+    assert len(outcome.rows) > 300
+
+
+def test_a_killed_daemon_is_replaced_by_the_supervisor_which_holds_and_parks(deployment):
+    outcome = deploy(deployment, 3, lambda s: os.kill(s.daemon.pid, signal.SIGKILL))
+    assert outcome.ended == "rescued"
+    assert "driver daemon has died" in outcome.why
+    assert "holding again" in noted(outcome)
+    state = deployment[1].state()
+    assert not any(state["torque_on"])
+    assert state["position_rad"] == pytest.approx(deployment[0].config["motion"]["park_rad"], abs=0.1)
+
+
+def test_a_killed_policy_is_a_fault_that_holds_and_parks(deployment):
+    outcome = deploy(deployment, 3, lambda s: os.kill(s.policy.pid, signal.SIGKILL))
+    assert outcome.ended == "fault"
+    assert "policy process has ended" in outcome.why
+    sent = np.array([row[3] for row in outcome.rows])
+    assert np.abs(np.diff(sent, axis=0)).max() * 100.0 <= 3.0 + 0.2, "no limit is broken on the way"
+    assert deployment[1].state()["position_rad"] == pytest.approx(deployment[0].config["motion"]["park_rad"], abs=0.1)
+
+
+def test_a_pulled_cable_ends_the_deployment_while_the_arm_holds(deployment):
+    twin, seen = deployment[1], {}
+
+    def pull(supervisor):
+        seen["before"] = twin.tell(cut=True)["position_rad"]
+
+    outcome = deploy(deployment, 3, pull)
+    assert outcome.ended == "lost"
+    assert "gone" in outcome.why
+    time.sleep(0.5)
+    state = twin.state()
+    assert all(state["torque_on"]), "without a master the servos hold"
+    assert np.abs(state["velocity_radps"]).max() < 0.05
+
+
+def test_the_command_steps_a_twin_and_writes_a_report(run, tmp_path, capsys):
+    assert main(["deploy", f"policy={run}", "headless=true", "episodes=2", f"runs_dir={tmp_path}"]) == 0
+    text = capsys.readouterr().out
+    result = json.loads(next(line for line in text.splitlines() if line.startswith("{")))
+    assert result["episodes"] == 2
+    assert result["ended"] == "parked"
+    (folder,) = find_runs(tmp_path)
+    assert read_json(folder / "result.json")["successes"] == result["successes"]
+    page = (folder / "report.html").read_text()
+    for words in ("Sent and measured", "shoulder_pan", "parked", "ISO 10218"):
+        assert words in page
+    motion = np.load(folder / "motion.npz")
+    assert motion["measured_rad"].shape == motion["sent_rad"].shape
+    assert (folder / "wire.jsonl").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["transport=real"], "port=<device>"),
+        (["transport=air"], "real, twin"),
+        (["transport=real", "headless=true"], "time by hand"),
+        (["robot=quadruped"], "simulated only"),
+        (["robot.rate_hz=33"], "multiple of the policy's 20 Hz"),
+    ],
+)
+def test_what_cannot_be_deployed_leaves_no_run_folder(run, tmp_path, capsys, words, message):
+    assert main(["deploy", f"policy={run}", f"runs_dir={tmp_path}", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not find_runs(tmp_path)
+
+
+def test_the_metal_needs_a_person(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    words = ["transport=real", "port=/dev/nothing", "calibration=none.json", f"runs_dir={tmp_path}"]
+    assert main(["deploy", f"policy={run}", *words]) == 2
+    told = capsys.readouterr()
+    assert "ISO 10218" in told.out
+    assert "needs a person" in told.err
+
+
+@pytest.fixture
+def running_twin(tmp_path):
+    """`embodied twin so101` as a user starts it: `(port, calibration)`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "embodied.commands.main", "twin", "so101", f"folder={tmp_path / 'twin'}", "seconds=120"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    lines = [process.stdout.readline().split(":", 1)[1].strip() for _ in range(3)]
+    yield lines[0], lines[1]
+    process.terminate()
+    process.wait(timeout=10)
+
+
+def test_check_home_and_park_by_command(running_twin, capsys):
+    port, calibration = running_twin
+    where = [f"port={port}", f"calibration={calibration}"]
+    assert main(["robot", "check", "so101", *where]) == 0
+    assert "6 joints answer" in capsys.readouterr().out
+    assert main(["robot", "home", "so101", *where]) == 2
+    assert "needs a person" in capsys.readouterr().err
+    assert main(["robot", "home", "so101", *where, "confirmed_by=tests"]) == 0
+    assert "the torque is on" in capsys.readouterr().out
+    assert main(["robot", "park", "so101", *where, "confirmed_by=tests"]) == 0
+    assert "parked; torque off" in capsys.readouterr().out
+    assert main(["robot", "dance", "so101", *where]) == 2
+    assert "check" in capsys.readouterr().err
