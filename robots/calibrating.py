@@ -65,9 +65,9 @@ def calibrate(parts: Calibratable, path: Path, ask: Callable[[str], str], say: C
                     f"joint '{joint}' was swept over {high[joint] - low[joint]} counts, more than a turn of {TURN}."
                     " Move it from one end to the other and back, once"
                 )
-            shift = middle[joint] - TURN // 2
-            offset = _wrapped(before[joint][0] + shift)
-            found[joint] = parts.make(motor, offset, low[joint] - shift, high[joint] - shift)
+            offset = _held(before[joint][0] + middle[joint] - TURN // 2)
+            shift = (middle[joint] + before[joint][0] - offset) % TURN - middle[joint]
+            found[joint] = parts.make(motor, offset, low[joint] + shift, high[joint] + shift)
         parts.check(found)
         for motor in found.values():
             bus.store_calibration(motor)
@@ -79,9 +79,9 @@ def calibrate(parts: Calibratable, path: Path, ask: Callable[[str], str], say: C
     return path
 
 
-def _wrapped(offset: int) -> int:
-    """An offset that the servo can hold: 11 bits and a sign."""
-    return (offset + TURN // 2) % TURN - TURN // 2 if abs(offset) >= TURN // 2 else offset
+def _held(offset: int) -> int:
+    """The same place on the turn as an offset that a servo can hold: 11 bits and a sign."""
+    return max((offset + TURN // 2) % TURN - TURN // 2, 1 - TURN // 2)
 
 
 def _counts(parts: Calibratable) -> dict[str, int]:

@@ -130,8 +130,10 @@ class StsServos:
             self.physics.set_torque(joint, True)
             low, high = _word(table, 9), _word(table, 11)
             count = min(max(_word(table, GOAL), low), high) if high > low else _word(table, GOAL)
-            moved = signed(_word(table, 31), 11) - self._offsets[motor]
-            self.physics.set_goal(joint, self.scales[joint].angle(count + moved))
+            zero = self.scales[joint].zero_count
+            away = count + signed(_word(table, 31), 11) - self._offsets[motor] - zero
+            around = (away + COUNTS / 2) % COUNTS - COUNTS / 2  # counts wrap at a turn
+            self.physics.set_goal(joint, self.scales[joint].angle(zero + around))
 
     def _refresh(self, motor: int) -> None:
         """Present values into the table."""
@@ -159,7 +161,7 @@ class StsServos:
         joint = self.motors[motor]
         scale, table = self.scales[joint], self.tables[motor]
         encoder = scale.zero_count + scale.sign * self.physics.position_rad[joint] / RAD_PER_COUNT
-        return round(encoder + self._offsets[motor]) % COUNTS - signed(_word(table, 31), 11)
+        return (round(encoder + self._offsets[motor]) - signed(_word(table, 31), 11)) % COUNTS
 
     def overload(self, motor: int, on: bool) -> None:
         """The servo complains of overload, or stops complaining."""

@@ -180,4 +180,4 @@ def test_a_reading_that_no_joint_could_reach_is_not_believed(arm, monkeypatch):
 
     monkeypatch.setattr(arm.bus, "read", once)
     assert arm.observe().position_rad == pytest.approx(truth, abs=4 * RAD_PER_COUNT)
-    assert arm.read_faults == 1
+    assert arm.read_faults >= 1
