@@ -14,7 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("text2reward", "security", "llm", "simulation", "metaworld", "planning", "talk", "robots")),
+    *(
+        f"docs/{name}.md"
+        for name in ("text2reward", "security", "llm", "simulation", "metaworld", "planning", "talk", "robots")
+    ),
 ]
 TINY = [
     "trainer.total_steps=2000",
