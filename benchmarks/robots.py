@@ -5,16 +5,14 @@
 `wire`: corrupted, late and dropped replies, the vendor's SDK alone beside ours. `cable`: the line is cut. `kill`: the
 daemon and the policy are killed with signal 9. `park`: what falls when the torque goes off. `soft`: the first second
 after arming. `soak`: the control loop's rhythm at 50 to 500 Hz, and beside CPU hogs. `parity`: one policy in the
-simulator and through SDK, wire and twin. The twin is our reading of the servo's data sheet; the vendor's SDK is the
-independent witness.
+simulator and through SDK, wire and twin. `lerobot`: LeRobot's own class on the same twin. The twin is our reading of
+the servo's data sheet; the vendor's SDK is the independent witness.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-import resource
 import signal
 import statistics
 import sys
@@ -27,21 +25,19 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
-from arms import HOME, bench, robot_config, safety_config, ticks
+sys.path.append(sys.path.pop(0))  # this folder comes last: `robots` is the package, not this script
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+from arms import HOME, bench, ticks
 from common import RESULTS, finish, train
 from reaching import reaching_policy
+from robot_parts import connected, lerobot, row, soak
 from tabletop import Row
 
-from embodied.core.clock import MonotonicClock
 from embodied.core.errors import RobotError, RobotLostError
 from embodied.core.files import read_json
 from embodied.core.runs import RunFolder, find_runs
-from embodied.deploy.daemon import make_loop
 from embodied.deploy.lockstep import Lockstep
 from embodied.deploy.opening import prepare, start_twin
-from embodied.deploy.pacer import Pacer
 from embodied.deploy.supervisor import Supervisor
 from embodied.deploy.translate import TaskBridge
 from embodied.rl.evaluate import evaluate_seeds
@@ -50,28 +46,6 @@ from embodied.rl.policy import MLPPolicy
 from embodied.rl.writing import make_task
 from embodied.safety.faults import Mode
 from robots.calibration import RAD_PER_COUNT
-from robots.so101 import so101
-
-RATES_HZ = (50, 100, 200, 500)
-
-
-def row(name: str, ours: float, target: float | None, target_is: str = "at most", **more: Any) -> Row:
-    ok = None if target is None else bool(ours <= target if target_is == "at most" else ours >= target)
-    nothing = {"peer": None, "peer_name": "-", "ratio": None}
-    return Row({"name": name, "ours": ours, "target": target, "target_is": target_is, "ok": ok, **nothing, **more})
-
-
-def connected(folder: Path, **given: Any) -> tuple[Any, Any]:
-    """`(arm, twin)` in real time, armed and at rest."""
-    config = robot_config()
-    connection, twin = start_twin({**config, **given}, folder, manual=False, priority=45)
-    arm = so101(connection["port"], connection["calibration"])
-    arm.connect()
-    arm.arm()
-    until = time.monotonic() + 1.0
-    while time.monotonic() < until:
-        arm.observe()
-    return arm, twin
 
 
 def wire(quick: bool) -> list[Row]:
@@ -79,12 +53,13 @@ def wire(quick: bool) -> list[Row]:
     n, rows = (1_000 if quick else 10_000), []
     with tempfile.TemporaryDirectory() as folder:
         arm, twin = connected(Path(folder))
-        truth = np.array(arm.observe().position_rad)
+        hold = arm.observe().position_rad
         ids = list(arm._ids.values())
         began = time.perf_counter()
         for _ in range(1000):
-            arm.send(truth)
+            arm.send(hold)
             arm.observe()
+        truth = np.array(arm.observe().position_rad)
         rows.append(row("command and reading [cycles/s]", 1000 / (time.perf_counter() - began), None, "at least"))
         for share in (0.001, 0.01, 0.02, 0.05):
             twin.tell(set={"corrupt": share})
@@ -237,85 +212,6 @@ def soft(quick: bool) -> list[Row]:
     return [row("first second after arming: fastest joint [rad/s]", fastest, 0.25 + 2 * RAD_PER_COUNT / 0.1)]
 
 
-def soak(quick: bool) -> list[Row]:
-    """The control loop at several rates, in a process of its own with real-time priority where permitted."""
-    seconds, rows = (5.0 if quick else 60.0), []
-    for rate in RATES_HZ:
-        found = _soaked(rate, seconds, priority=45, hogs=0)
-        rows.append(row(f"{rate} Hz: period p99 over nominal", found["period_p99"], 1.1, **found))
-        rows.append(row(f"{rate} Hz: missed periods", found["missed"] / found["cycles"], 0.001))
-        rows.append(row(f"{rate} Hz: memory grows by [MB]", found["grew_mb"], 5.0, files=found["files"]))
-    for priority, name in ((45, "real-time priority"), (0, "normal priority")):
-        found = _soaked(100, min(seconds, 20.0), priority=priority, hogs=os.cpu_count() or 1)
-        target = 0.001 if priority else None
-        rows.append(row(f"100 Hz beside CPU hogs, {name}: missed", found["missed"] / found["cycles"], target, **found))
-    return rows
-
-
-def _soaked(rate: int, seconds: float, priority: int, hogs: int) -> dict[str, float]:
-    context = multiprocessing.get_context("spawn")
-    busy = [context.Process(target=_burn, daemon=True) for _ in range(hogs)]
-    for hog in busy:
-        hog.start()
-    mine, theirs = context.Pipe()
-    worker = context.Process(target=_soak_worker, args=(rate, seconds, priority, theirs), daemon=True)
-    worker.start()
-    found = mine.recv()
-    worker.join()
-    for hog in busy:
-        hog.kill()
-    return found
-
-
-def _soak_worker(rate: int, seconds: float, priority: int, answer: Any) -> None:
-    from embodied.deploy.daemon import _real_time
-
-    with tempfile.TemporaryDirectory() as folder:
-        arm, twin = connected(Path(folder))
-        clock = MonotonicClock()
-        loop = make_loop({**robot_config(), "rate_hz": rate, "safety": safety_config(), "blend_s": 0.0}, arm, clock)
-        loop.arm()
-        real_time = _real_time(priority)
-        pacer, stamps = Pacer(rate, clock), []
-        for _ in range(rate):
-            loop.cycle()
-            pacer.wait()
-        pacer.missed = pacer.cycles = 0
-        files, memory = len(os.listdir("/proc/self/fd")), _memory_mb()
-        loop.go_to([HOME[0] + 0.8, *HOME[1:]])
-        for i in range(round(seconds * rate)):
-            if loop.at_pose:
-                loop.go_to([HOME[0] + (0.8 if i // (4 * rate) % 2 else -0.8), *HOME[1:]])
-            loop.cycle()
-            pacer.wait()
-            stamps.append(clock.now_s())
-        periods = np.diff(stamps) * rate
-        found = {
-            "period_p99": float(np.percentile(periods, 99)),
-            "period_max": float(periods.max()),
-            "missed": float(pacer.missed),
-            "cycles": float(pacer.cycles),
-            "late_p99_ms": pacer.summary()["late_p99_ms"],
-            "grew_mb": _memory_mb() - memory - 8e-6 * 2 * len(stamps),
-            "files": float(len(os.listdir("/proc/self/fd")) - files),
-            "real_time": float(real_time),
-            "read_faults": float(loop.read_faults),
-            "cpu_share": sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) / (seconds + 2.0),
-        }
-        arm.disconnect()
-        twin.close()
-    answer.send(found)
-
-
-def _memory_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def _burn() -> None:
-    while True:
-        sum(range(10_000))
-
-
 def parity(quick: bool) -> list[Row]:
     """A trained policy: success in the simulator and on the twin from the same seeds."""
     episodes = 10 if quick else 50
@@ -351,6 +247,7 @@ def parity(quick: bool) -> list[Row]:
 
 PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "wire": wire, "cable": cable, "kill": kill, "park": park, "soft": soft, "soak": soak, "parity": parity,
+    "lerobot": lerobot,
 }  # fmt: skip
 
 

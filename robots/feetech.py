@@ -19,7 +19,8 @@ from robots.servo_bus import BusFaultError, ServoReading
 
 MODEL, HOMING_OFFSET, RANGE_MIN, RANGE_MAX, LOCK = 3, 31, 9, 11, 55
 TORQUE, GOAL, TORQUE_LIMIT, PRESENT, PRESENT_BYTES = 40, 42, 48, 56, 15
-REPLY_S = 0.006  # a USB adapter answers within a few milliseconds
+REPLY_S = 0.005  # a USB adapter answers within a few milliseconds
+QUIET_S = 0.002
 LATE_S = 0.08  # later than this no reply comes any more
 _STATUS = {0: "voltage", 1: "angle sensor", 2: "overheat", 3: "overcurrent", 5: "overload"}
 
@@ -130,7 +131,7 @@ class FeetechBus:
 
     def quiesce(self) -> None:
         """After a fault: waits out what may still be on its way and throws it away."""
-        time.sleep(REPLY_S)
+        time.sleep(QUIET_S)
         self._guarded(self._handler.clearPort)
 
     def _word(self, motor: int, register: int) -> int:

@@ -5,6 +5,7 @@ Mechanical ranges: the manufacturer's URDF. Servo: STS3215 at 12 V, 30 kg cm sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from embodied.core.assets import sim_assets_dir
@@ -58,8 +59,8 @@ def so101_twin(
     model: str = "scenes/reach.xml",
     calibration: str | Path | None = None,
     encoder_shift: int | None = None,
-    damping_scale: float = 1.0,
-    friction_scale: float = 1.0,
+    damping_scale: float | Sequence[float] = 1.0,
+    friction_scale: float | Sequence[float] = 1.0,
     delay_s: float = 0.0,
 ):
     """The servos of a twin of the arm.

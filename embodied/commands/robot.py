@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-HELP = """embodied robot check|calibrate|home|park <robot> port=<device> calibration=<file> [key=value ...]
+HELP = """embodied robot check|calibrate|home|park|identify <robot> port=<device> calibration=<file> [key=value ...]
 
 check      connects, compares the calibration, prints the joints; moves nothing and leaves the torque as it is
 calibrate  torque off; a person moves every joint to both ends; writes LeRobot's file and the servos' memory
 home       slowly to home_rad, holding there; needs an envelope and a confirmation
 park       slowly to the parking pose, then torque off
+identify   swings every joint about home_rad and fits friction, damping and delay of the model to it; writes a yaml
 
   safety=tabletop        the envelope (home, park)
+  seconds=8  to=identified.yaml   how long to swing, and where the result goes (identify)
   confirmed_by=<name>    who stands beside the robot; asked for at the keyboard otherwise
 
 examples:
@@ -22,7 +24,8 @@ examples:
   embodied robot park so101 port=/dev/ttyACM0 calibration=my_arm.json
 """
 DEFAULTS: dict[str, Any] = {"port": None, "calibration": None, "safety": "tabletop", "confirmed_by": None}
-ACTIONS = ("check", "calibrate", "home", "park")
+DEFAULTS |= {"seconds": 8.0, "to": "identified.yaml"}
+ACTIONS = ("check", "calibrate", "home", "park", "identify")
 
 
 def run(arguments: list[str]) -> int:
@@ -31,7 +34,7 @@ def run(arguments: list[str]) -> int:
 
     words, values = words_and_values(arguments, DEFAULTS, "robot")
     if len(words) != 2:
-        raise ConfigError("what, and which robot? embodied robot check|calibrate|home|park <robot> port=... ")
+        raise ConfigError("what, and which robot? embodied robot check|calibrate|home|park|identify <robot> port=... ")
     action, name = words
     if action not in ACTIONS:
         raise UnknownNameError("action", action, ACTIONS)
@@ -140,9 +143,36 @@ def _move(robot: Mapping[str, Any], values: Mapping[str, Any], action: str) -> i
         if action == "home":
             done = go_and_hold(loop, robot["home_rad"], clock)
             print("at home, holding: the torque is on" if done else f"not at home: {loop.machine.reasons}")
+        elif action == "identify":
+            done = go_and_hold(loop, robot["home_rad"], clock) and _identify(robot, values, loop, clock)
         else:
             done = park_and_release(loop, clock)
             print("parked; torque off" if done else f"not parked, holding: {loop.machine.reasons}")
     finally:
         arm.disconnect()
     return 0 if done else 1
+
+
+def _identify(robot: Mapping[str, Any], values: Mapping[str, Any], loop: Any, clock: Any) -> bool:
+    from dataclasses import asdict
+
+    import mujoco
+    import yaml
+
+    from embodied.core.assets import sim_assets_dir
+    from embodied.core.files import write_text
+    from embodied.deploy.identify import identify
+    from embodied.deploy.moves import go_and_hold, park_and_release, swing
+    from embodied.deploy.pacer import Pacer
+
+    recording = swing(loop, robot["home_rad"], float(values["seconds"]), Pacer(1.0 / loop.gate.dt_s, clock).wait)
+    done = go_and_hold(loop, robot["home_rad"], clock) and park_and_release(loop, clock)
+    print("parked; torque off" if done else f"not parked, holding: {loop.machine.reasons}")
+    model = mujoco.MjModel.from_xml_path(str(sim_assets_dir() / robot["model"]))
+    found = identify(model, loop.robot.joints, recording)
+    write_text(Path(str(values["to"])), yaml.safe_dump(asdict(found), sort_keys=False))
+    for joint in loop.robot.joints:
+        print(f"  {joint:<14} friction {found.friction_nm[joint]:.3f} Nm, damping {found.damping[joint]:.3f} Nm s/rad")
+    print(f"  delay {1e3 * found.delay_s:.0f} ms; error {1e3 * found.error_before_rad:.1f} -> ", end="")
+    print(f"{1e3 * found.error_after_rad:.1f} mrad. Written to {values['to']}")
+    return done

@@ -22,8 +22,8 @@ class ArmPhysics:
         model: MJCF with one integrating position servo (`intvelocity`) per joint, named like it.
         joints: in the order of every `(J,)` here.
         max_speed_radps: at which a set-point follows its goal [rad/s].
-        damping_scale: of every joint's damping, for twins with hidden parameters.
-        friction_scale: of every joint's dry friction.
+        damping_scale: of the joints' damping, one for all or one each, for twins with hidden parameters.
+        friction_scale: of the joints' dry friction, the same.
         delay_s: between a goal's arrival and its effect [s].
     """
 
@@ -33,8 +33,8 @@ class ArmPhysics:
         joints: Sequence[str],
         *,
         max_speed_radps: float,
-        damping_scale: float = 1.0,
-        friction_scale: float = 1.0,
+        damping_scale: float | Sequence[float] = 1.0,
+        friction_scale: float | Sequence[float] = 1.0,
         delay_s: float = 0.0,
     ) -> None:
         self.model = mujoco.MjModel.from_xml_path(str(model))
@@ -43,10 +43,10 @@ class ArmPhysics:
         if missing:
             raise ConfigError(f"{model} has no servo for {', '.join(missing)}; it has {', '.join(sorted(names))}")
         self.joints, self.data = tuple(joints), mujoco.MjData(self.model)
-        self.model.dof_damping *= damping_scale
-        self.model.dof_frictionloss *= friction_scale
         self._q = np.array([self.model.joint(j).qposadr[0] for j in joints])
         self._v = np.array([self.model.joint(j).dofadr[0] for j in joints])
+        self.model.dof_damping[self._v] *= np.asarray(damping_scale)
+        self.model.dof_frictionloss[self._v] *= np.asarray(friction_scale)
         self._u = np.array([self.model.actuator(j).id for j in joints])
         self._act = np.array([self.model.actuator_actadr[u] for u in self._u])
         self._strength = self.model.actuator_forcerange[self._u].copy()
