@@ -79,6 +79,11 @@ def figures() -> str:
     return "\n".join(lines)
 
 
+def plain(*names: str) -> str:
+    """Whole results as tables, those that there are."""
+    return "\n".join(line for name in names if (RESULTS / f"{name}.json").is_file() for line in _plain(name))
+
+
 def _plain(name: str) -> list[str]:
     data = read_json(RESULTS / f"{name}.json")
     lines = [
@@ -88,8 +93,10 @@ def _plain(name: str) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for row in data["metrics"]:
-        ours, ratio = _number(row["ours"]), _number(row["ratio"])
-        lines.append(f"| {row['name']} | {ours} | {row['peer_name']} | {ratio} | {_number(row['target'])} |")
+        ours, ratio, target = _number(row["ours"]), _number(row.get("ratio")), _number(row["target"])
+        if row["target"] is not None and row.get("target_is"):
+            target = f"{row['target_is']} {target}"
+        lines.append(f"| {row['name']} | {ours} | {row.get('peer_name', '-')} | {ratio} | {target} |")
     return [*lines, ""]
 
 
@@ -112,6 +119,9 @@ def main() -> None:
         ("README.md", "figures", figures()),
         ("docs/text2reward.md", "tabletop", tabletop()),
         ("docs/text2reward.md", "breadth", breadth()),
+        ("docs/planning.md", "figures", plain("mpc", "ant_mpc", "one_reward")),
+        ("docs/talk.md", "figures", plain("talk_live", "language_to_rewards")),
+        ("docs/robots.md", "figures", plain("robots")),
     )
     for page, marker, text in pages:
         path = ROOT / page

@@ -65,8 +65,9 @@ def calibrate(parts: Calibratable, path: Path, ask: Callable[[str], str], say: C
                     f"joint '{joint}' was swept over {high[joint] - low[joint]} counts, more than a turn of {TURN}."
                     " Move it from one end to the other and back, once"
                 )
-            offset = _held(before[joint][0] + middle[joint] - TURN // 2)
-            shift = (middle[joint] + before[joint][0] - offset) % TURN - middle[joint]
+            encoder = middle[joint] - bus.offset_sign * before[joint][0]
+            offset = _held(bus.offset_sign * (TURN // 2 - encoder))
+            shift = (encoder + bus.offset_sign * offset) % TURN - middle[joint]
             found[joint] = parts.make(motor, offset, low[joint] + shift, high[joint] + shift)
         parts.check(found)
         for motor in found.values():

@@ -8,20 +8,17 @@ Nothing in an STS3215 stops it when its master dies: it holds its last goal.
 
 from __future__ import annotations
 
-import termios
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from embodied.core.errors import ConfigError, RobotLostError
 from robots.calibration import MotorCalibration
+from robots.serial_port import GONE, LATE_S, QUIET_S, waiting_port
 from robots.servo_bus import BusFaultError, ServoReading
 
 MODEL, HOMING_OFFSET, RANGE_MIN, RANGE_MAX, LOCK = 3, 31, 9, 11, 55
 TORQUE, GOAL, TORQUE_LIMIT, PRESENT, PRESENT_BYTES = 40, 42, 48, 56, 15
-REPLY_S = 0.005  # a USB adapter answers within a few milliseconds
-QUIET_S = 0.002
-LATE_S = 0.08  # later than this no reply comes any more
 _STATUS = {0: "voltage", 1: "angle sensor", 2: "overheat", 3: "overcurrent", 5: "overload"}
 
 
@@ -43,6 +40,8 @@ class FeetechBus:
         baudrate: of the bus.
     """
 
+    offset_sign = -1  # the servo subtracts its homing offset
+
     def __init__(self, port: str, baudrate: int = 1_000_000) -> None:
         self.port, self.baudrate = port, baudrate
         self._handler: Any = None
@@ -52,7 +51,7 @@ class FeetechBus:
     def open(self) -> None:
         """Opens the port."""
         sdk = _sdk()
-        self._handler = _port_handler(sdk)(self.port)
+        self._handler = waiting_port(sdk.PortHandler)(self.port)
         self._handler.baudrate = self.baudrate
         try:
             opened = self._handler.openPort()
@@ -167,7 +166,7 @@ class FeetechBus:
     def _guarded(self, exchange: Any) -> Any:
         try:
             return exchange()
-        except (OSError, TypeError, AttributeError, termios.error) as error:  # a closed device shows in all these ways
+        except GONE as error:
             raise RobotLostError(f"port {self.port} is gone: {error}") from None
         finally:
             if self._handler is not None:
@@ -200,21 +199,3 @@ def _sdk() -> Any:
             " pip uninstall feetech-servo-sdk, then pip install ftservo-python-sdk==2.0.1"
         )
     return scservo_sdk
-
-
-def _port_handler(sdk: Any) -> type:
-    """The SDK's port with monotonic, short timeouts and reads that wait instead of spinning."""
-
-    class Port(sdk.PortHandler):
-        def setPacketTimeout(self, packet_length: int) -> None:
-            self.setPacketTimeoutMillis(1e3 * REPLY_S + self.tx_time_per_byte * (packet_length + 3))
-
-        def getCurrentTime(self) -> float:
-            return time.monotonic() * 1e3
-
-        def readPort(self, length: int) -> bytes:
-            left_ms = self.packet_timeout - self.getTimeSinceStart()
-            self.ser.timeout = max(left_ms, 0.0) / 1e3
-            return self.ser.read(length)
-
-    return Port

@@ -23,8 +23,8 @@ class SerialArm:
         bus: the servos.
         mechanical_rad: lowest and highest angle of each joint as the robot is built [rad], in the order of commands.
         calibration: LeRobot's JSON file of this very arm.
-        model_number: what every servo must say that it is.
-        stall_torque_nm: torque at load 1 [Nm].
+        model_number: what the servos must say that they are, one number for all or one a joint.
+        stall_torque_nm: torque at load 1, for all or by joint [Nm].
         max_speed_radps: the fastest that a joint can turn [rad/s]; a reading that implies more is not believed.
         clock: what stamps readings.
     """
@@ -36,16 +36,19 @@ class SerialArm:
         *,
         mechanical_rad: Mapping[str, tuple[float, float]],
         calibration: str | Path,
-        model_number: int,
-        stall_torque_nm: float,
+        model_number: int | Mapping[str, int],
+        stall_torque_nm: float | Mapping[str, float],
         max_speed_radps: float,
         clock: Clock | None = None,
     ) -> None:
         self.name, self.bus, self.joints = name, bus, tuple(mechanical_rad)
         self.observation_features: Mapping[str, type] = {f"{joint}.pos": float for joint in self.joints}
         self.action_features = self.observation_features
-        self._calibration_path, self._model_number = Path(calibration), model_number
-        self._stall_torque_nm, self._max_speed_radps = stall_torque_nm, max_speed_radps
+        self._calibration_path = Path(calibration)
+        self._models = dict.fromkeys(self.joints, model_number) if isinstance(model_number, int) else dict(model_number)
+        self._max_speed_radps = max_speed_radps
+        stall = stall_torque_nm
+        self._stall = tuple(stall[j] if isinstance(stall, Mapping) else stall for j in self.joints)
         self._calibration = load_calibration(self._calibration_path)
         self._scales = scales(self._calibration, mechanical_rad)
         self._ids = {joint: self._calibration[joint].id for joint in self.joints}
@@ -70,9 +73,9 @@ class SerialArm:
                     model = self.bus.model_number(motor)
                 except BusFaultError as error:
                     raise RobotError(f"joint '{joint}': {error}") from None
-                if model != self._model_number:
+                if model != self._models[joint]:
                     raise CalibrationError(
-                        f"joint '{joint}': servo {motor} says it is model {model}, not {self._model_number}"
+                        f"joint '{joint}': servo {motor} says it is model {model}, not {self._models[joint]}"
                     )
             stored = {joint: self.bus.stored_calibration(motor) for joint, motor in self._ids.items()}
             check_against_servos(self._calibration, stored, self._calibration_path)
@@ -158,6 +161,8 @@ class SerialArm:
             velocity_radps=tuple(
                 s.sign * r.counts_per_s * RAD_PER_COUNT for s, r in zip(ordered, readings, strict=True)
             ),
-            torque_nm=tuple(s.sign * r.load * self._stall_torque_nm for s, r in zip(ordered, readings, strict=True)),
+            torque_nm=tuple(
+                s.sign * r.load * stall for s, r, stall in zip(ordered, readings, self._stall, strict=True)
+            ),
             temperature_c=tuple(r.temperature_c for r in readings),
         )

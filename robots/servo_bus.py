@@ -36,7 +36,13 @@ class ServoReading:
 
 
 class ServoBus(Protocol):
-    """Half-duplex bus. Every method raises `RobotLostError` when the port is gone, `BusFaultError` when one fails."""
+    """Half-duplex bus. Every method raises `RobotLostError` when the port is gone, `BusFaultError` when one fails.
+
+    Attributes:
+        offset_sign: 1 where a servo adds its homing offset to its encoder, -1 where it subtracts it.
+    """
+
+    offset_sign: int
 
     def open(self) -> None:
         """Opens the port."""

@@ -62,6 +62,9 @@ class StsServos:
             replies += self._answer(packet[2], packet[4], bytes(packet[5:-1]))
         return bytes(replies)
 
+    def tick(self) -> None:
+        """Time has passed: these servos have no watchdog."""
+
     def _next_packet(self) -> bytes | None:
         buffer = self._buffer
         while True:

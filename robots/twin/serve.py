@@ -19,7 +19,6 @@ from typing import Any
 
 from embodied.core.build import build
 from embodied.core.errors import ConfigError, EmbodiedError, UnknownNameError
-from robots.twin.feetech import StsServos
 from robots.twin.wire import PtyWire
 
 TICK_S = 0.001
@@ -34,7 +33,7 @@ class SerialTwin:
         manual: whether time moves only by `advance_s`.
     """
 
-    def __init__(self, servos: StsServos, wire: PtyWire, manual: bool) -> None:
+    def __init__(self, servos: Any, wire: PtyWire, manual: bool) -> None:
         self.servos, self.wire, self.manual = servos, wire, manual
         self._manual_s = 0.0
         self.servos.physics.advance_to(self.now_s)
@@ -47,6 +46,7 @@ class SerialTwin:
     def serve(self, wait_s: float) -> None:
         """Once: physics up to now, then one exchange if there is one within `wait_s`."""
         self.servos.physics.advance_to(self.now_s)
+        self.servos.tick()
         self.wire.serve(self._receive, time.monotonic(), wait_s)
 
     def _receive(self, data: bytes) -> bytes:
@@ -74,6 +74,7 @@ class SerialTwin:
             elif word == "advance_s":
                 self._manual_s += float(given)
                 physics.advance_to(self._manual_s + 1e-9, most_s=float("inf"))
+                self.servos.tick()
             elif word != "state":
                 raise UnknownNameError(
                     "command", word, ("set", "cut", "overheat", "overload", "stall", "place", "advance_s", "state")
@@ -103,7 +104,7 @@ def main() -> int:
     try:
         wire = PtyWire(seed=int(config.get("seed", 0)), log=Path(config["log"]) if config.get("log") else None)
         servos = build(config["twin"])
-        if not isinstance(servos, StsServos):
+        if not all(hasattr(servos, part) for part in ("receive", "tick", "physics", "motors", "burnt")):
             raise ConfigError(f"{config['twin'].get('_target_')} does not make the servos of a serial twin")
         twin = SerialTwin(servos, wire, bool(config.get("manual", False)))
     except EmbodiedError as error:

@@ -52,13 +52,16 @@ def test_connecting_moves_nothing_arming_holds_sending_says_what_was_sent_releas
     assert not any(twin.state()["torque_on"])
     state = driver.arm()
     assert isinstance(state, RobotState)
-    assert all(twin.advance(0.2)["torque_on"])
+    assert all(twin.advance(0.05)["torque_on"])
     assert twin.state()["position_rad"] == pytest.approx(list(state.position_rad), abs=0.05)
     target = [angle + 0.05 for angle in state.position_rad]
     sent = driver.send(target)
     assert sent == pytest.approx(target, abs=0.01)
-    twin.advance(0.5)
-    assert driver.observe().position_rad == pytest.approx(target, abs=0.05)
+    for _ in range(20):  # a robot may stop by itself when its master is silent
+        driver.send(target)
+        driver.observe()
+        twin.advance(0.05)
+    assert driver.observe().position_rad == pytest.approx(target, abs=0.03)
     driver.release()
     assert not any(twin.state()["torque_on"])
 
