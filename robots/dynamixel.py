@@ -1,9 +1,9 @@
 """Dynamixel X servos (protocol 2.0) through the vendor's SDK (`dynamixel-sdk`), imported when the port is opened.
 
 Measured traps of the SDK, and what is done: a lost reply blocks for 34 ms on the wall clock (here `REPLY_S`, on a
-monotonic one); waiting is a busy loop (here a blocking read); after a pulled cable the port stays "in use" for every later call, torque
-off included (here released); a failed read returns 0 (here the result code is looked at). The servos have a bus
-watchdog: armed, they stop and hold by themselves when nothing is said for `WATCHDOG_S`.
+monotonic one); waiting is a busy loop (here a blocking read); after a pulled cable the port stays "in use" for every
+later call, torque off included (here released); a failed read returns 0 (here the result code is looked at). The
+servos have a bus watchdog: armed, they stop and hold by themselves when nothing is said for `WATCHDOG_S`.
 Joints run in extended position mode, as LeRobot sets them up: counts do not wrap.
 """
 
