@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-HELP = """embodied robot check|calibrate|home|park|identify <robot> port=<device> calibration=<file> [key=value ...]
+HELP = """embodied robot <action> <robot> port=<device> calibration=<file> [key=value ...]
 
 check      connects, compares the calibration, prints the joints; moves nothing and leaves the torque as it is
 calibrate  torque off; a person moves every joint to both ends; writes LeRobot's file and the servos' memory
 home       slowly to home_rad, holding there; needs an envelope and a confirmation
 park       slowly to the parking pose, then torque off
+teleop     follows a leader arm that a person moves by hand; writes the motion; parks at the end
 identify   swings every joint about home_rad and fits friction, damping and delay of the model to it; writes a yaml
 
   safety=tabletop        the envelope (home, park)
-  seconds=8  to=identified.yaml   how long to swing, and where the result goes (identify)
+  leader_port=<device> leader_calibration=<file>   the arm that leads (teleop)
+  seconds=8  to=<file>   how long to swing, and where the result goes (teleop, identify)
   confirmed_by=<name>    who stands beside the robot; asked for at the keyboard otherwise
 
 examples:
@@ -24,8 +26,8 @@ examples:
   embodied robot park so101 port=/dev/ttyACM0 calibration=my_arm.json
 """
 DEFAULTS: dict[str, Any] = {"port": None, "calibration": None, "safety": "tabletop", "confirmed_by": None}
-DEFAULTS |= {"seconds": 8.0, "to": "identified.yaml"}
-ACTIONS = ("check", "calibrate", "home", "park", "identify")
+DEFAULTS |= {"seconds": 8.0, "to": None, "leader_port": None, "leader_calibration": None}
+ACTIONS = ("check", "calibrate", "home", "park", "teleop", "identify")
 
 
 def run(arguments: list[str]) -> int:
@@ -34,7 +36,9 @@ def run(arguments: list[str]) -> int:
 
     words, values = words_and_values(arguments, DEFAULTS, "robot")
     if len(words) != 2:
-        raise ConfigError("what, and which robot? embodied robot check|calibrate|home|park|identify <robot> port=... ")
+        raise ConfigError(
+            "what, and which robot? embodied robot check|calibrate|home|park|teleop|identify <robot> port=... "
+        )
     action, name = words
     if action not in ACTIONS:
         raise UnknownNameError("action", action, ACTIONS)
@@ -143,6 +147,8 @@ def _move(robot: Mapping[str, Any], values: Mapping[str, Any], action: str) -> i
         if action == "home":
             done = go_and_hold(loop, robot["home_rad"], clock)
             print("at home, holding: the torque is on" if done else f"not at home: {loop.machine.reasons}")
+        elif action == "teleop":
+            done = _teleop(robot, values, loop, clock)
         elif action == "identify":
             done = go_and_hold(loop, robot["home_rad"], clock) and _identify(robot, values, loop, clock)
         else:
@@ -170,9 +176,45 @@ def _identify(robot: Mapping[str, Any], values: Mapping[str, Any], loop: Any, cl
     print("parked; torque off" if done else f"not parked, holding: {loop.machine.reasons}")
     model = mujoco.MjModel.from_xml_path(str(sim_assets_dir() / robot["model"]))
     found = identify(model, loop.robot.joints, recording)
-    write_text(Path(str(values["to"])), yaml.safe_dump(asdict(found), sort_keys=False))
+    path = Path(str(values["to"] or "identified.yaml"))
+    write_text(path, yaml.safe_dump(asdict(found), sort_keys=False))
     for joint in loop.robot.joints:
         print(f"  {joint:<14} friction {found.friction_nm[joint]:.3f} Nm, damping {found.damping[joint]:.3f} Nm s/rad")
     print(f"  delay {1e3 * found.delay_s:.0f} ms; error {1e3 * found.error_before_rad:.1f} -> ", end="")
-    print(f"{1e3 * found.error_after_rad:.1f} mrad. Written to {values['to']}")
+    print(f"{1e3 * found.error_after_rad:.1f} mrad. Written to {path}")
+    return done
+
+
+def _teleop(robot: Mapping[str, Any], values: Mapping[str, Any], loop: Any, clock: Any) -> bool:
+    import numpy as np
+
+    from embodied.core.build import build
+    from embodied.core.errors import ConfigError, RobotError
+    from embodied.deploy.moves import park_and_release
+    from embodied.deploy.pacer import Pacer
+    from embodied.deploy.teleop import follow_leader
+
+    if not values["leader_port"] or not values["leader_calibration"]:
+        raise ConfigError("teleop needs leader_port=<device> and leader_calibration=<its LeRobot file>")
+    leader = build(robot["driver"], port=str(values["leader_port"]), calibration=str(values["leader_calibration"]))
+    leader.connect()
+    cycles: list[Any] = []
+    try:
+        pacer = Pacer(1.0 / loop.gate.dt_s, clock)
+        follow_leader(loop, leader, pacer.wait, seconds=float(values["seconds"]), on_cycle=cycles.append)
+        print(f"followed for {len(cycles) * loop.gate.dt_s:.1f} s, {pacer.missed} periods missed")
+    except RobotError as error:
+        print(f"ended: {error}")
+    finally:
+        leader.disconnect()
+    path = Path(str(values["to"] or "teleop.npz"))
+    np.savez_compressed(
+        path,
+        t_s=np.array([c.now_s for c in cycles]),
+        sent_rad=np.array([c.sent for c in cycles]),
+        measured_rad=np.array([c.state.position_rad for c in cycles]),
+        joints=np.array(loop.robot.joints),
+    )
+    done = park_and_release(loop, clock)
+    print(f"motion: {path}; " + ("parked; torque off" if done else f"not parked, holding: {loop.machine.reasons}"))
     return done

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import astuple
 from multiprocessing.connection import Connection
@@ -60,6 +61,8 @@ def make_loop(config: Mapping[str, Any], robot: Robot, clock: Any) -> ControlLoo
 
 def run_daemon(config: Mapping[str, Any], supervisor: Connection, policy: Connection) -> None:
     """The process's main function."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the supervisor's to answer; without it the daemon parks by itself
+        signal.signal(number, signal.SIG_IGN)
     clock = MonotonicClock()
     try:
         robot: Robot = build(config["driver"], **config["connection"])

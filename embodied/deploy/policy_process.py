@@ -6,6 +6,7 @@ why)`.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -24,6 +25,8 @@ def run_policy(config: Mapping[str, Any], supervisor: Connection, daemon: Connec
     """The process's main function."""
     from embodied.rl.policy import MLPPolicy
 
+    for number in (signal.SIGINT, signal.SIGTERM):  # the supervisor's to answer; without it the pipe closes
+        signal.signal(number, signal.SIG_IGN)
     try:
         task = build(config["task"], trusted_packages=tuple(config.get("trusted_packages", ())))
         policy = MLPPolicy.load(Path(config["policy"]))

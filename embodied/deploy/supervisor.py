@@ -84,10 +84,12 @@ class Supervisor:
             self._rescue(str(gone))
         except _EndedError as ended:
             self.outcome.ended, self.outcome.why = ended.args
-        except KeyboardInterrupt:
-            self._note("stopped by the operator: parking")
+        except BaseException as stopped:
+            self._note(f"stopped ({type(stopped).__name__}): parking")
             with contextlib.suppress(_EndedError, _DaemonGoneError):
                 self._park()
+            if not isinstance(stopped, KeyboardInterrupt):
+                raise
         finally:
             self._close()
         return self.outcome
@@ -226,19 +228,18 @@ class Supervisor:
         self.outcome.notes.append((time.monotonic(), text))
 
     def _close(self) -> None:
-        for pipe in (self._policy, self._daemon):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.send(("stop",))
-        for process in (self.policy, self.daemon):
+        """Ends both processes; a daemon that was not told to stop parks by itself when the pipe closes."""
+        if self._policy is not None:
+            with contextlib.suppress(OSError):
+                self._policy.send(("stop",))
+            self._policy.close()
+        self._daemon.close()
+        for process, limit_s in ((self.policy, 3.0), (self.daemon, PARK_S)):
             if process.pid is not None:
-                process.join(timeout=3.0)
+                process.join(timeout=limit_s)
                 if process.is_alive():
                     process.kill()
                     process.join()
-        for pipe in (self._policy, self._daemon):
-            if pipe is not None:
-                pipe.close()
 
 
 class _EndedError(Exception):

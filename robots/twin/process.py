@@ -47,6 +47,7 @@ class TwinProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "robots.twin.serve", json.dumps(config)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True,
+            start_new_session=True,  # a robot does not end with the program that drives it
         )  # fmt: skip
         first = self._line()
         if "error" in first:

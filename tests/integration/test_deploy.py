@@ -106,6 +106,35 @@ def test_a_pulled_cable_ends_the_deployment_while_the_arm_holds(deployment):
     assert np.abs(state["velocity_radps"]).max() < 0.05
 
 
+def test_a_frozen_robot_is_seen_and_nothing_moves_when_it_thaws(deployment):
+    twin, seen = deployment[1], {}
+
+    def freeze(supervisor):
+        seen["before"] = twin.state()["position_rad"]
+        twin.freeze()
+        time.sleep(1.0)
+        seen["mode"] = supervisor.outcome.status.get("mode")
+        twin.thaw()
+
+    outcome = deploy(deployment, 3, freeze)
+    assert outcome.ended == "fault"
+    assert "no believable reading" in outcome.why
+    assert seen["mode"] in ("hold", "parking")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_stopped_command_parks_before_it_ends(run, tmp_path, number):
+    words = [sys.executable, "-m", "embodied.commands.main", "deploy", f"policy={run}", f"runs_dir={tmp_path}"]
+    process = subprocess.Popen([*words, "episodes=20"], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    for line in process.stdout:
+        if "episode 1" in line:
+            break
+    os.killpg(process.pid, number)  # as a terminal does: every process of the command gets it
+    rest = process.communicate(timeout=60)[0]
+    assert "parking" in rest
+    assert "parked; torque off" in rest
+
+
 def test_the_command_steps_a_twin_and_writes_a_report(run, tmp_path, capsys):
     assert main(["deploy", f"policy={run}", "headless=true", "episodes=2", f"runs_dir={tmp_path}"]) == 0
     text = capsys.readouterr().out
