@@ -55,6 +55,30 @@ def test_scalar_and_batch_are_equal_bit_by_bit(case):
             np.testing.assert_array_equal(np.array(a), row)
 
 
+def test_scalar_and_batch_agree_on_a_hundred_thousand_random_commands_of_a_real_envelope():
+    from embodied.core.assets import conf_dir
+    from embodied.safety.envelope import load_envelope
+
+    envelope = load_envelope(conf_dir() / "safety" / "tabletop.yaml")
+    low, high = np.array(envelope.low_rad), np.array(envelope.high_rad)
+    limits = {
+        "max_velocity": envelope.of("max_velocity_radps"),
+        "max_acceleration": envelope.of("max_acceleration_radps2"),
+    }
+    rng, n = np.random.default_rng(0), 100_000
+    last = rng.uniform(low, high, (n, len(low)))
+    velocity = rng.normal(0.0, 1.5, (n, len(low)))
+    target = np.where(rng.random((n, 1)) < 0.5, last + rng.normal(0, 0.05, last.shape), rng.normal(0, 5, last.shape))
+    batch = limit_batch(
+        target, last, velocity, low=low, high=high, dt_s=0.01, **{k: np.array(v) for k, v in limits.items()}
+    )
+    scalar = {"low": envelope.low_rad, "high": envelope.high_rad, "dt_s": 0.01, **limits}
+    for i in range(n):
+        one = limit_scalar(target[i].tolist(), last[i].tolist(), velocity[i].tolist(), **scalar)
+        assert list(one[0]) == batch[0][i].tolist()
+        assert list(one[1]) == batch[1][i].tolist()
+
+
 @settings(max_examples=100, deadline=None)
 @given(cases())
 def test_no_acceleration_limit_is_an_infinite_one(case):
