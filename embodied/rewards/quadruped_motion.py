@@ -28,6 +28,10 @@ HELPERS = '''
 GRAVITY = 9.81
 
 
+def level(world):
+    return np.cos(world.torso.pitch)
+
+
 def in_heading(world, point):
     offset = point - world.torso.position
     c, s = np.cos(world.torso.heading), np.sin(world.torso.heading)
@@ -214,8 +218,8 @@ class QuadrupedMotion:
         simple = {
             "height": ("scalar(world.torso.position[..., 2] - {:g})", 5.0, "smooth_abs", 0.05),
             "pitch": ("scalar(world.torso.pitch - {:g})", 0.6, "smooth_abs", 0.1),
-            "roll": ("scalar(wrapped(world.torso.roll - {:g}))", 1.0, "smooth_abs", 0.1),
-            "heading": ("scalar(wrapped(world.torso.heading - {:g}))", 0.6, "smooth_abs", 0.1),
+            "roll": ("scalar(level(world) * wrapped(world.torso.roll - {:g}))", 1.0, "smooth_abs", 0.1),
+            "heading": ("scalar(level(world) * wrapped(world.torso.heading - {:g}))", 0.6, "smooth_abs", 0.1),
             "turning_speed": ("scalar(world.torso.angular_velocity[..., 2] - {:g})", 0.6, "smooth_abs", 0.3),
         }
         for name, (residual, weight, norm, p) in simple.items():
