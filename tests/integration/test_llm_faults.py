@@ -336,8 +336,8 @@ from embodied.llm.record import Recorder
 logging.basicConfig(level=logging.DEBUG, filename=sys.argv[2] + "/log.txt")
 for fault in sys.argv[3:]:
     with llm_server(fault) as server:
-        chat = OpenAIChat(base_url=server.base_url, model="m", api_key_env="LLM_TEST_KEY", deadline_s=1.0,
-                          idle_timeout_s=0.2, max_attempts=2, max_bytes=50_000)
+        chat = OpenAIChat(base_url=server.base_url, model="m", api_key_env="LLM_TEST_KEY", deadline_s=3.0,
+                          idle_timeout_s=0.6, max_attempts=2, max_bytes=50_000)
         model = Recorder(Budget(chat, max_calls=100), sys.argv[2])
         try:
             print(model.complete([Message("user", "hello " + fault)]))
