@@ -203,6 +203,14 @@ def _write_until_killed(folder, learner, env):
         learner.num_timesteps += 1
 
 
+def _files_of_a_write(folder) -> int:
+    """Files in the temporary folder of the write under way; -1 without one (it may be renamed any time)."""
+    try:
+        return max((len(os.listdir(t)) for t in folder.glob(".step_*.tmp")), default=-1)
+    except FileNotFoundError:
+        return -1
+
+
 def test_killed_in_the_middle_of_writing(tmp_path):
     learner, env = learner_of("ppo")
     learner.learn(64)
@@ -214,7 +222,7 @@ def test_killed_in_the_middle_of_writing(tmp_path):
         child.start()
         # A random moment inside a write: wait for a fresh temporary folder, then for a random file of it.
         count = rng.randint(0, 4)
-        until(lambda n=count: [t for t in tmp_path.glob(".step_*.tmp") if len(list(t.iterdir())) >= n], "a write")
+        until(lambda n=count: _files_of_a_write(tmp_path) >= n, "a write")
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         partial += bool(list(tmp_path.glob(".step_*.tmp")))
