@@ -84,7 +84,8 @@ def wait(page, condition: str, timeout_s: float = 60.0) -> None:
         page.wait_for_timeout(50)
 
 
-HEIGHT = "parseFloat(document.getElementById('reading-torso.position').textContent.trim().split(/\\s+/)[2])"
+# NaN, never an error, while the page is still being filled.
+HEIGHT = "parseFloat((document.getElementById('reading-torso.position')?.textContent ?? '').trim().split(/\\s+/)[2])"
 
 
 def test_a_sentence_moves_the_robot_and_undo_takes_it_back(page):
