@@ -40,11 +40,11 @@ from embodied.deploy.lockstep import Lockstep
 from embodied.deploy.opening import prepare, start_twin
 from embodied.deploy.supervisor import Supervisor
 from embodied.deploy.translate import TaskBridge
-from embodied.rl.evaluate import evaluate_seeds
 from embodied.rl.job import policy_actor
 from embodied.rl.policy import MLPPolicy
 from embodied.rl.writing import make_task
 from embodied.safety.faults import Mode
+from embodied.sim.evaluation import evaluate_seeds
 from robots.calibration import RAD_PER_COUNT
 
 

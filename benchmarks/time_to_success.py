@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import common
 
 from embodied.core.runs import find_runs
-from embodied.rl.evaluate import evaluate
 from embodied.rl.writing import make_task
+from embodied.sim.evaluation import evaluate
 
 TASKS = ("open_drawer", "metaworld/window-close", "metaworld/button-press")
 SUCCESS, EPISODES, SEED, N_ENVS, CAP, TARGET = 0.9, 20, 0, 8, 3.2, 1 / 3

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from embodied.core.writer import Check
-from embodied.rl.evaluate import Evaluation
-from embodied.rl.evaluate import evaluate as _evaluate
 from embodied.rl.job import EVALUATE_SEED, policy_actor
 from embodied.rl.policy import MLPPolicy
 from embodied.rl.writing import ROLLOUT_SEED, make_task
+from embodied.sim.evaluation import Evaluation
+from embodied.sim.evaluation import evaluate as _evaluate
 from embodied.sim.gym_env import TaskEnv
 from embodied.sim.task import Task
 

@@ -129,8 +129,8 @@ def _headless(config: dict, prepared, twin):
 def _finish(config: dict, prepared, folder, outcome, told: str, finished) -> int:
     from embodied.core.stats import wilson_interval
     from embodied.deploy import report
-    from embodied.rl.evaluate import evaluate_seeds
     from embodied.rl.job import policy_actor
+    from embodied.sim.evaluation import evaluate_seeds
 
     n, good = len(outcome.episodes), sum(e["success"] for e in outcome.episodes)
     low, high = wilson_interval(good, n) if n else (0.0, 1.0)

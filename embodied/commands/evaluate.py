@@ -29,10 +29,10 @@ def execute(composed) -> int:
     from embodied.commands.compose import load_run_config
     from embodied.core.build import build
     from embodied.core.runs import RunFolder
-    from embodied.rl.evaluate import evaluate
     from embodied.rl.job import EVALUATE_SEED, policy_actor
     from embodied.rl.policy import MLPPolicy
     from embodied.rl.writing import make_task
+    from embodied.sim.evaluation import evaluate
 
     config = composed.config
     folder = RunFolder.open(Path(config["run"]))

@@ -58,10 +58,10 @@ def _player(config: dict, trusted: tuple[str, ...]):
     from embodied.commands.compose import load_run_config
     from embodied.core.errors import ConfigError
     from embodied.core.runs import RunFolder
-    from embodied.rl.evaluate import expert_actor
     from embodied.rl.job import policy_actor
     from embodied.rl.policy import MLPPolicy
     from embodied.rl.writing import make_task
+    from embodied.sim.actors import expert_actor
 
     if config["run"]:
         folder = RunFolder.open(Path(config["run"]))

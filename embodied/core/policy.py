@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 STATE_KEY = "observation.state"
+IMAGES_PREFIX = "observation.images."
 
 
 @runtime_checkable

@@ -96,6 +96,20 @@ def matrix_to_quat(matrix: np.ndarray) -> np.ndarray:
     return np.where(q[..., :1] < 0, -q, q)
 
 
+def looking_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Orientation `(4,)` of a camera (looks along -z, y up in the picture) upright in a world with z up.
+
+    Args:
+        position: of the camera `(3,)` [m].
+        target: what is in the middle of the picture `(3,)` [m], not straight above or below.
+    """
+    back = np.asarray(position, dtype=np.float64) - np.asarray(target, dtype=np.float64)
+    back = back / np.linalg.norm(back)
+    right = np.cross([0.0, 0.0, 1.0], back)
+    right = right / np.linalg.norm(right)
+    return matrix_to_quat(np.stack([right, np.cross(back, right), back], axis=-1))
+
+
 def matrix_to_6d(matrix: np.ndarray) -> np.ndarray:
     """First two columns `(..., 6)` of rotation matrices: fit for regression (Zhou et al. 2019)."""
     m = np.asarray(matrix, dtype=np.float64)

@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 
-from embodied.rl.evaluate import Actor
+from embodied.sim.actors import Actor
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.randomization import Randomization
 from embodied.sim.render import encode_mp4, render_episode

@@ -16,9 +16,10 @@ from typing import Any
 from embodied.core.errors import CheckpointError, DivergenceError, EmbodiedError, RewardCodeError, SandboxError
 from embodied.core.files import read_json, write_json
 from embodied.core.reward import RewardProgram
-from embodied.rl.evaluate import Actor, Evaluation, evaluate
 from embodied.rl.policy import MLPPolicy
 from embodied.sandbox.process import End, LockedProcess
+from embodied.sim.actors import Actor
+from embodied.sim.evaluation import Evaluation, evaluate
 from embodied.sim.task import Task
 
 # Roots of starts that training never sees; a training's own seed lies below the first.

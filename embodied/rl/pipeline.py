@@ -16,11 +16,12 @@ from typing import Any
 from embodied.core.errors import ConfigError
 from embodied.core.reward import RewardProgram
 from embodied.rl.demonstrations import load_demonstrations
-from embodied.rl.evaluate import Evaluation, evaluate, random_actor
 from embodied.rl.job import FINAL_SEED, SELECTION_SEED, Job, Listener, Trainer
 from embodied.rl.policy import MLPPolicy
 from embodied.rl.tensorboard import Scalars
 from embodied.rl.writing import Writing
+from embodied.sim.actors import random_actor
+from embodied.sim.evaluation import Evaluation, evaluate
 
 BASELINES = ("expert", "random")
 

@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from embodied.core.errors import RenderingError
-from embodied.rl.evaluate import Actor
+from embodied.sim.actors import Actor
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.task import Task
 

@@ -109,6 +109,7 @@ class Renderer:
         height: picture height [pixels].
         shadows: draw shadows and reflections, with multisampling (slow without a graphics card).
         skybox: draw the background.
+        markers: draw sites, and a goal that is no body of the model; a camera of the real scene sees neither.
 
     Raises:
         RenderingError: no OpenGL context can be made here; says what to install.
@@ -124,6 +125,7 @@ class Renderer:
         *,
         shadows: bool = False,
         skybox: bool = True,
+        markers: bool = True,
     ) -> None:
         if width < 1 or height < 1:
             raise ConfigError(f"a picture of {width} x {height} pixels cannot be drawn")
@@ -141,7 +143,9 @@ class Renderer:
         self._context: Any = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + 1000)
-        self._option = mujoco.MjvOption()
+        self._option, self._markers = mujoco.MjvOption(), markers
+        if not markers:
+            self._option.sitegroup[:] = 0
         for flag, on in (
             (mujoco.mjtRndFlag.mjRND_SHADOW, shadows),
             (mujoco.mjtRndFlag.mjRND_REFLECTION, shadows),
@@ -202,7 +206,7 @@ class Renderer:
         view = self._camera if camera is None else self._find(camera)
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(model, data, self._option, None, view, everything, self._scene)
-        if goal is not None and not self._has_goal_body:
+        if goal is not None and self._markers and not self._has_goal_body:
             _add_sphere(self._scene, np.ravel(goal))
         return self._draw()
 

@@ -124,6 +124,7 @@ class Task(ABC):
     name: str
     quantities: Mapping[Quantity, Source]
     observation: Sequence[str]
+    proprioception: Sequence[str] = ()  # the quantities that the robot itself senses: a camera policy's state
     morphology = ""  # which motion API (Language to Rewards) fits the robot
     action_description = "each component drives one actuator, linearly over its control range"
 
@@ -176,6 +177,15 @@ class Task(ABC):
     def expert(self, n: int) -> Expert:
         """A scripted reference policy for n environments."""
         raise ConfigError(f"task '{self.name}' has no scripted expert")
+
+    def phase(self, world: World) -> np.ndarray:
+        """What the robot is at, an index into `phases`, `(...)`: by default 0 until success, then 1."""
+        return self.success(world).astype(np.int64)
+
+    @property
+    def phases(self) -> Sequence[Sequence[str]]:
+        """For each phase, ways to say what the robot does in it and why; `{motive}` is the instruction."""
+        return (("I {motive}.", "The task is open: I {motive}."), ("Done, I hold still.",))
 
     @property
     def has_expert(self) -> bool:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from embodied.rl.evaluate import evaluate, expert_actor
 from embodied.rl.policy import MLPPolicy
+from embodied.sim.actors import expert_actor
+from embodied.sim.evaluation import evaluate
 
 
 def reaching_policy(task, episodes=60):

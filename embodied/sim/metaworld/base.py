@@ -28,6 +28,7 @@ import numpy as np
 from embodied.core.errors import ConfigError
 from embodied.core.quantities import Quantity
 from embodied.core.reward import RewardProgram
+from embodied.core.rotations import looking_at
 from embodied.core.world import World
 from embodied.sim.metaworld import shaping
 from embodied.sim.reads import Computed, Frame, Parameter, Source, joint_id
@@ -39,6 +40,8 @@ _HAND_QUATERNION = np.array([1.0, 0.0, 1.0, 0.0])
 _WELD = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0])
 _OBJECT_SLOTS, _SLOT = 2, 7
 _S = mujoco.mjtState
+_CAMERA_M, _CAMERA_TARGET_M, _CAMERA_FOVY_DEG = np.array([0.75, 0.075, 0.7]), np.array([-0.02, 0.66, 0.1]), 52.0
+_NEAR_M = 0.07  # from the grip to the thing: nearer than this the hand is at work
 _SHAPING = (shaping.long_tail, shaping.gaussian, shaping.both, shaping.caged, shaping.gripped)
 
 
@@ -118,6 +121,7 @@ class MetaWorldTask(Task):
     # Per object the paths of its position and of its quaternion; None gives zeros in the quaternion's place, as the
     # benchmark does. An array is a constant quaternion.
     objects: ClassVar[tuple[tuple[str, str | np.ndarray | None], ...]]
+    proprioception = ("hand.position", "hand.openness")
     scalar_last: ClassVar[bool] = False  # the benchmark's observation has x, y, z, w in some tasks
     action_description = (
         "displacement of the hand along x, y, z (+-1 is +-1 cm) and, last, closing of the fingers (+1 closes, -1 opens)"
@@ -152,7 +156,7 @@ class MetaWorldTask(Task):
     def spec(self) -> mujoco.MjSpec:
         """The package's model, its movable prop as a mocap body, the hand's weld as the package sets it.
 
-        A joint without a name gets its body's.
+        A joint without a name gets its body's. The camera `front` stands where the package's `corner4` does, upright.
         """
         spec = mujoco.MjSpec.from_file(self.benchmark.model_name)
         for body in spec.bodies:
@@ -163,6 +167,9 @@ class MetaWorldTask(Task):
         for equality in spec.equalities:
             if equality.type == mujoco.mjtEq.mjEQ_WELD:
                 equality.data = _WELD
+        spec.worldbody.add_camera(
+            name="front", pos=_CAMERA_M, quat=looking_at(_CAMERA_M, _CAMERA_TARGET_M), fovy=_CAMERA_FOVY_DEG
+        )
         return spec
 
     @property
@@ -272,6 +279,30 @@ class MetaWorldTask(Task):
     def observation_size(self) -> int:
         """39, as the benchmark's."""
         return 2 * (4 + _SLOT * _OBJECT_SLOTS) + 3
+
+    def phase(self, world: World) -> np.ndarray:
+        """0 until the grip is near the thing, 1 while the hand works on it, 2 after success."""
+        gap = world.quantity(self.objects[0][0]) - world.quantity("fingers.center")
+        near = np.linalg.norm(gap, axis=-1) < _NEAR_M
+        return np.where(self.success(world), 2, near.astype(np.int64))
+
+    @property
+    def phases(self) -> Sequence[Sequence[str]]:
+        """Go to the thing, do the task, hold still."""
+        thing = self.objects[0][0].partition(".")[0]
+        return (
+            (
+                f"The hand is away from the {thing}: I go there first.",
+                f"I move to the {thing} to {{motive}}.",
+                f"First I reach for the {thing}.",
+            ),
+            (
+                f"The hand is at the {thing}: now I {{motive}}.",
+                f"I am at the {thing}, so I {{motive}}.",
+                f"I work on the {thing} to {{motive}}.",
+            ),
+            ("Done, I hold still.", "The task is finished: I stay here."),
+        )
 
     def expert(self, n: int) -> PackagePolicy:
         """The package's scripted policy."""

@@ -7,9 +7,9 @@ from reaching import reaching_policy
 
 from embodied.deploy.lockstep import Lockstep
 from embodied.deploy.translate import TaskBridge
-from embodied.rl.evaluate import evaluate, evaluate_seeds
 from embodied.rl.job import policy_actor
 from embodied.rl.writing import make_task
+from embodied.sim.evaluation import evaluate, evaluate_seeds
 
 SEEDS = range(6)
 

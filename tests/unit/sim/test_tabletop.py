@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embodied.core.build import build
-from embodied.rl.evaluate import evaluate, expert_actor, zero_actor
 from embodied.sandbox.static_check import check_source
+from embodied.sim.actors import expert_actor, zero_actor
 from embodied.sim.batch_env import BatchEnv
+from embodied.sim.evaluation import evaluate
 from embodied.sim.ik import ArmKinematics
 from embodied.sim.tabletop import ARM_JOINTS, JOINTS, MAX_LEAD, MAX_SPEED
 

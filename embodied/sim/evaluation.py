@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,10 @@ import numpy as np
 from embodied.core.errors import ConfigError
 from embodied.core.stats import wilson_interval
 from embodied.core.world import World
+from embodied.sim.actors import Actor
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.randomization import Randomization
 from embodied.sim.task import Task
-
-Actor = Callable[[np.ndarray, World], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -104,26 +103,3 @@ def evaluate_seeds(task: Task, actor: Actor, seeds: Sequence[int]) -> list[bool]
     for seed in seeds:
         found.append(bool(evaluate(task, actor, episodes=1, seed=seed).success[0]))
     return found
-
-
-def random_actor(task: Task, seed: int) -> Actor:
-    """Uniform actions."""
-    rng = np.random.default_rng(seed)
-    return lambda observation, world: rng.uniform(-1, 1, (len(observation), task.action_size))
-
-
-def zero_actor(task: Task) -> Actor:
-    """No motion commanded."""
-    return lambda observation, world: np.zeros((len(observation), task.action_size))
-
-
-def expert_actor(task: Task, n: int, noise: float = 0.0, seed: int = 0) -> Actor:
-    """The scripted expert, optionally with normal noise on its actions."""
-    expert, rng = task.expert(n), np.random.default_rng(seed)
-    expert.reset(np.arange(n))
-
-    def act(observation: np.ndarray, world: World) -> np.ndarray:
-        action = expert.act(world)
-        return np.clip(action + noise * rng.normal(size=action.shape), -1, 1)
-
-    return act

@@ -7,9 +7,10 @@ import pytest
 
 from embodied.core.errors import ConfigError
 from embodied.core.stats import wilson_interval
-from embodied.rl.evaluate import evaluate, expert_actor, random_actor, zero_actor
 from embodied.rl.writing import make_task
+from embodied.sim.actors import expert_actor, random_actor, zero_actor
 from embodied.sim.batch_env import BatchEnv
+from embodied.sim.evaluation import evaluate
 from embodied.sim.tasks.reach import Reach
 
 

@@ -1,0 +1,1 @@
+"""Vision-language-action policies: backbones, action heads, and their supervised training."""

@@ -1,0 +1,1 @@
+"""Backbones: pictures and an instruction in, hidden states and spoken reasoning out."""

@@ -1,0 +1,1 @@
+"""Action heads: features in, chunks of actions out. Interchangeable parts of any policy."""
