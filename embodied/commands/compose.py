@@ -30,6 +30,7 @@ from embodied.core.assets import conf_dir
 from embodied.core.errors import ConfigError, EmbodiedError, UnknownNameError
 
 OWN_KEYS = ("searchpath", "trusted_packages")
+FOLDER_KEYS = ("policy",)  # a group in `fit`, a folder wherever a finished policy is named
 SENTENCE_KEYS = ("instruction", "feedback", "observed")
 
 
@@ -106,6 +107,8 @@ def compose_config(root: str, overrides: Sequence[str]) -> Composed:
     checks.refuse_secret_overrides(overrides)
     parsed = parse_overrides([quoted_sentence(override) for override in overrides])
     own, rest = _split_own(parsed)
+    named = {o.key_or_group: o.value() for o in rest if o.key_or_group in FOLDER_KEYS and root != "fit"}
+    rest = [o for o in rest if o.key_or_group not in named]  # Hydra would take them for options of their group
     folders = [*user_conf_folders(), *_folders(own["searchpath"])]
     options = group_options([conf_dir(), *folders])
     _refuse_doubles(folders)
@@ -117,7 +120,11 @@ def compose_config(root: str, overrides: Sequence[str]) -> Composed:
     shape = search + [_picked(o, options, root) for o in rest if o not in changes]
     base = OmegaConf.to_container(_compose(root, shape), resolve=False)
     fitted = [_fit(o, base, options, root, own["trusted_packages"]) for o in changes]
-    config = to_plain(_compose(root, shape + fitted), root)
+    composed = _compose(root, shape + fitted)
+    for key, value in named.items():
+        checks.check_key(key, base, [], root)
+        OmegaConf.update(composed, key, value, force_add=True)
+    config = to_plain(composed, root)
     checks.refuse_secrets(config)
     return Composed(
         root=root,

@@ -78,3 +78,76 @@ class TrainingProgress:
     def _line(self, job: str, row: Mapping[str, Any]) -> str:
         steps, rate, left, measured, terms = self._cells(row)
         return f"{job:8s} {steps} steps, {rate}/s, left {left}, success {measured} | {terms}"
+
+
+class FitProgress:
+    """One line per report of a supervised fit, with rate and time left.
+
+    Args:
+        steps: of the whole fit.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.console = Console(highlight=False, markup=False)
+        self._bar: Any = None
+
+    def __enter__(self) -> FitProgress:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        if self.console.is_terminal:
+            columns = (BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"), TimeRemainingColumn())
+            self._bar = Progress(*columns, TextColumn("{task.description}"), console=self.console)
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self.steps)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """One line above the bar."""
+        (self._bar.console if self._bar is not None else self.console).print(text, soft_wrap=True)
+        sys.stdout.flush()
+
+    def __call__(self, row: Any) -> None:
+        """Takes a report of `embodied.policies.fitting`."""
+        losses = "  ".join(f"{k} {v:.4f}" for k, v in row.values.items() if k != "steps_per_s")
+        rate = row.values.get("steps_per_s", 0.0)
+        if self._bar is not None and row.kind == "train":
+            self._bar.update(self._task, completed=row.step, description=f"{rate:.1f} steps/s  {losses}")
+        else:
+            left = f", {rate:.1f}/s, left {(self.steps - row.step) / rate:.0f} s" if rate else ""
+            self.say(f"{row.kind:10s} {row.step:,}/{self.steps:,}{left} | {losses}")
+
+
+class EpisodeProgress:
+    """Counts recorded episodes per task."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, markup=False)
+
+    def __enter__(self) -> EpisodeProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(text, soft_wrap=True)
+        sys.stdout.flush()
+
+    def of(self, name: str, total: int) -> Any:
+        """A counter for one task: called with the episodes kept so far."""
+        started, last = time.monotonic(), [0.0]
+
+        def count(kept: int) -> None:
+            now = time.monotonic()
+            if kept == total or now - last[0] > 5.0:
+                last[0] = now
+                left = (now - started) / kept * (total - kept)
+                self.say(f"{name}: {kept}/{total} episodes, left {left:.0f} s")
+
+        return count

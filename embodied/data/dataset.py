@@ -120,7 +120,7 @@ class Dataset:
             if feature.dtype == "string":
                 self._columns[key] = np.array(values.to_pylist(), dtype=object)
             else:
-                flat = _flat(values, feature.dtype)
+                flat = packing.flat(values).astype(feature.dtype, copy=False)
                 self._columns[key] = flat.reshape(len(self), *(feature.shape if feature.shape != (1,) else ()))
         return self._columns[key]
 
@@ -176,9 +176,3 @@ class Dataset:
     def task_of(self, episode: int) -> str:
         """The first instruction of an episode."""
         return self.episodes[episode].tasks[0]
-
-
-def _flat(values: pa.Array, dtype: str) -> np.ndarray:
-    while pa.types.is_fixed_size_list(values.type) or pa.types.is_list(values.type):
-        values = values.flatten()
-    return values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)

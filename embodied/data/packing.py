@@ -20,6 +20,8 @@ from embodied.data import layout, statistics
 from embodied.data.layout import BOOKKEEPING, Feature
 from embodied.data.video import join
 
+_MOST_NUMBERS = 50_000_000  # of a column whose quantiles are computed exactly
+
 
 def write_world(path: Path, world: Mapping[str, np.ndarray]) -> None:
     """Quantities of the world, `(T + 1, ...)` each."""
@@ -279,7 +281,28 @@ def _write_statistics(folder: Path, total: int) -> None:
             for key, stats in found.items():
                 parts.setdefault(key, []).append(stats)
     merged = {key: statistics.merged(stats) for key, stats in parts.items()}
+    for key, stats in merged.items():
+        stats |= _exact_quantiles(folder, key)
     write_json(folder / layout.STATS, {k: {n: np.asarray(v).tolist() for n, v in s.items()} for k, s in merged.items()})
+
+
+def _exact_quantiles(folder: Path, key: str) -> dict[str, np.ndarray]:
+    """Quantiles of a column over all frames; nothing for films, and for more numbers than memory should hold."""
+    paths = sorted((folder / "data").glob("*/*.parquet"))
+    if key not in pq.read_schema(paths[0]).names:
+        return {}
+    columns = [pq.read_table(path, columns=[key]).column(0).combine_chunks() for path in paths]
+    values = [flat(column).reshape(len(column), -1) for column in columns]
+    if sum(v.size for v in values) > _MOST_NUMBERS:
+        return {}
+    return statistics.quantiles(np.concatenate(values).astype(np.float64))
+
+
+def flat(values: pa.Array) -> np.ndarray:
+    """All numbers of a column of scalars or nested lists."""
+    while pa.types.is_fixed_size_list(values.type) or pa.types.is_list(values.type):
+        values = values.flatten()
+    return values.to_numpy(zero_copy_only=False)
 
 
 def staged_episodes(folder: Path) -> list[tuple[int, Path, dict[str, Any]]]:

@@ -16,8 +16,12 @@ def of_values(values: np.ndarray) -> dict[str, np.ndarray]:
     """Statistics over the first axis of `(N, ...)` numbers; each has the shape of one row, `count` is `(1,)`."""
     values = np.asarray(values, dtype=np.float64)
     found = {"min": values.min(0), "max": values.max(0), "mean": values.mean(0), "std": values.std(0)}
-    found |= dict(zip(QUANTILES, np.quantile(values, list(QUANTILES.values()), axis=0), strict=True))
-    return {**found, "count": np.array([len(values)])}
+    return {**found, **quantiles(values), "count": np.array([len(values)])}
+
+
+def quantiles(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Quantiles over the first axis of `(N, ...)`."""
+    return dict(zip(QUANTILES, np.quantile(values, list(QUANTILES.values()), axis=0), strict=True))
 
 
 def of_pictures(pictures: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -126,7 +126,7 @@ class Fit:
         architecture: of the policy.
         settings: of the training.
         cache: folder of decoded pictures; None takes the user's.
-        normalization: None takes the dataset's statistics.
+        trusted_packages: whose parts the architecture may name.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Fit:
         settings: FitSettings,
         *,
         cache: Path | None = None,
-        normalization: Normalization | None = None,
+        trusted_packages: Sequence[str] = (),
     ) -> None:
         from accelerate import Accelerator
         from diffusers.training_utils import EMAModel
@@ -145,8 +145,8 @@ class Fit:
         self.dataset, self.architecture, self.settings = dataset, architecture, settings
         self.accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available())
         torch.manual_seed(settings.seed)
-        model = architecture.build()
-        self.normalization = normalization or Normalization.of(dataset.stats, ACTION, STATE_KEY)
+        model = architecture.build(trusted_packages)
+        self.normalization = Normalization.of(dataset.stats, ACTION, STATE_KEY)
         groups: Any = model.groups(settings.lr, settings.backbone_lr)
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=False)
         self.schedule = get_cosine_schedule_with_warmup(optimizer, settings.warmup_steps, settings.steps)

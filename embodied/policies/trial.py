@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from embodied.core.errors import ConfigError
+from embodied.core.files import write_bytes
 from embodied.core.policy import IMAGES_PREFIX
 from embodied.policies.vla_policy import VLAPolicy
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.cameras import Cameras, observe, state_size
 from embodied.sim.evaluation import Evaluation
+from embodied.sim.render import encode_mp4
 from embodied.sim.task import Task
 
 
@@ -103,3 +107,18 @@ def try_out(
         finally:
             env.close()
     return Evaluation(ever, at_end, first, seed)
+
+
+def film_mp4(film: Film, path: Path, fps: int, *, height: int = 384, every: int = 2) -> None:
+    """Writes a film with what was said as its subtitle, at real speed."""
+    from PIL import Image, ImageDraw
+
+    frames = []
+    for picture, said in list(zip(film.pictures, film.said, strict=True))[::every]:
+        width = round(height * picture.shape[1] / picture.shape[0])
+        sheet = Image.new("RGB", (width, height + 48), "black")
+        sheet.paste(Image.fromarray(picture).resize((width, height)), (0, 0))
+        lines = "\n".join(textwrap.wrap(said, width // 7)[:3])
+        ImageDraw.Draw(sheet).text((8, height + 4), lines, fill="white")
+        frames.append(np.asarray(sheet))
+    write_bytes(path, encode_mp4(frames, fps / every))

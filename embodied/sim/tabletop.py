@@ -101,6 +101,7 @@ class TabletopTask(Task):
     """
 
     scene: str
+    robot = "so101"
     proprioception = ("arm.joint_positions", "gripper.jaw_angle")
     action_description = (
         "velocities of the joints shoulder_pan, shoulder_lift, elbow_flex, wrist_flex, wrist_roll (+-1 is +-2 rad/s)"

@@ -124,6 +124,7 @@ class Task(ABC):
     name: str
     quantities: Mapping[Quantity, Source]
     observation: Sequence[str]
+    robot = "simulated"  # the kind of robot that acts, for datasets
     proprioception: Sequence[str] = ()  # the quantities that the robot itself senses: a camera policy's state
     morphology = ""  # which motion API (Language to Rewards) fits the robot
     action_description = "each component drives one actuator, linearly over its control range"

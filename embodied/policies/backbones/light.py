@@ -114,10 +114,12 @@ class LightBackbone(Backbone):
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         real[:, seen.shape[1] : seen.shape[1] + ids.shape[1]] = ids != self.words.pad
         caches = []
-        for block in self.blocks:
-            x, keys = block(x, real[:, None, None, :], None)
+        for i, block in enumerate(self.blocks):
+            # Of the last layer only the readout's states are used; the others serve as keys and values alone.
+            wanted = len(self.readout) if i + 1 == len(self.blocks) else x.shape[1]
+            x, keys = block(x, real[:, None, None, :], None, wanted)
             caches.append((keys, real))
-        return self.norm(x[:, -len(self.readout) :]).mean(1), caches
+        return self.norm(x).mean(1), caches
 
     def _continue(self, ids: Tensor, caches: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Hidden states `(B, R, d)` of reasoning tokens after the prompt."""
@@ -126,7 +128,7 @@ class LightBackbone(Backbone):
         for block, (keys, real) in zip(self.blocks, caches, strict=True):
             before = real[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
             mask = torch.cat([before, causal.expand(len(ids), 1, -1, -1)], -1)
-            x, _ = block(x, mask, keys)
+            x, _ = block(x, mask, keys, ids.shape[1])
         return self.norm(x)
 
 
@@ -149,22 +151,23 @@ def _mean(hidden: Tensor, real: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
-    """Pre-norm attention and MLP; attends to `before` (keys and values of earlier tokens) as well as to itself."""
+    """Pre-norm attention and MLP for the last `wanted` tokens, which see all tokens and those `before` (their keys)."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
         self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.query, self.keys, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width), nn.Dropout(dropout)
         )
 
-    def forward(self, x: Tensor, mask: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, mask: Tensor, before: Tensor | None, wanted: int) -> tuple[Tensor, Tensor]:
         batch, length, width = x.shape
-        qkv = self.qkv(self.first(x)).reshape(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        query, own = qkv[0], qkv[1:]
+        normed, x = self.first(x), x[:, length - wanted :]
+        own = self.keys(normed).reshape(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query = self.query(normed[:, length - wanted :]).reshape(batch, wanted, self.heads, -1).transpose(1, 2)
         keys = own if before is None else torch.cat([before, own], -2)
         seen = F.scaled_dot_product_attention(query, keys[0], keys[1], attn_mask=mask)
-        x = x + self.out(seen.transpose(1, 2).reshape(batch, length, width))
+        x = x + self.out(seen.transpose(1, 2).reshape(batch, wanted, width))
         return x + self.mlp(self.second(x)), own

@@ -121,6 +121,7 @@ class MetaWorldTask(Task):
     # Per object the paths of its position and of its quaternion; None gives zeros in the quaternion's place, as the
     # benchmark does. An array is a constant quaternion.
     objects: ClassVar[tuple[tuple[str, str | np.ndarray | None], ...]]
+    robot = "sawyer"
     proprioception = ("hand.position", "hand.openness")
     scalar_last: ClassVar[bool] = False  # the benchmark's observation has x, y, z, w in some tasks
     action_description = (

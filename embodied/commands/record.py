@@ -1,0 +1,88 @@
+"""`embodied record`: an expert's demonstrations become a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HELP = """embodied record tasks=[<task>, ...] dataset=<folder> [key=value ...]
+
+An expert acts in simulation; what the robot saw, sensed, did and said becomes a dataset in the LeRobot v3 layout, with
+every quantity of the world beside it. A dataset that exists is continued; a killed recording loses the open episode.
+
+  expert=scripted        the tasks' own experts, or expert=<run folder of embodied train>
+  episodes=50            to keep, per task
+  cameras=[front]  width=128  height=128
+  noise=[0,0.1,0.3]      on what is executed; what is recorded as action stays right
+  seed=0
+
+examples:
+  embodied record tasks=[metaworld/drawer-open,metaworld/drawer-close] dataset=datasets/drawer episodes=30
+  embodied record tasks=[reach] expert=runs/<day>/<run> dataset=datasets/reach
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Runs the command."""
+    from embodied.commands.compose import run_composed
+
+    return run_composed("record", arguments, execute)
+
+
+def execute(composed) -> int:
+    """Runs one composed configuration."""
+    from embodied.commands.progress import EpisodeProgress
+    from embodied.core.errors import ConfigError
+    from embodied.data.writer import DatasetWriter
+    from embodied.policies import demonstrations
+    from embodied.rl.writing import make_task
+    from embodied.sim.cameras import Cameras
+
+    config = composed.config
+    if not config["tasks"]:
+        raise ConfigError("tasks=[] is empty: name at least one, as in tasks=[metaworld/drawer-open]")
+    tasks = [make_task(name, composed.trusted_packages) for name in config["tasks"]]
+    sizes = config["cameras"], config["height"], config["width"]
+    rates = {demonstrations.frames_per_second(task) for task in tasks}
+    features = [demonstrations.features(task, *sizes) for task in tasks]
+    if len(rates) != 1 or any(found != features[0] for found in features):
+        raise ConfigError(
+            "tasks of one dataset need one robot: the same state, action and rate; record these into several datasets"
+        )
+    experts = [_expert(config["expert"], task) for task in tasks]
+    folder = Path(config["dataset"])
+    with EpisodeProgress() as progress:
+        for task, expert in zip(tasks, experts, strict=True):
+            writer = DatasetWriter(folder, features=features[0], fps=rates.copy().pop(), robot_type=task.robot)
+            with writer, Cameras(task, *sizes) as cameras:
+                kept, played = demonstrations.record(
+                    task,
+                    expert,
+                    writer,
+                    episodes=config["episodes"],
+                    seed=config["seed"],
+                    cameras=cameras,
+                    noise=config["noise"],
+                    keep_failures=config["keep_failures"],
+                    progress=progress.of(task.name, config["episodes"]),
+                )
+            progress.say(f"{task.name}: {kept} episodes kept of {played} played")
+    print(f"dataset: {folder}")
+    return 0
+
+
+def _expert(name: str, task):
+    from embodied.core.errors import CheckpointError, ConfigError
+    from embodied.sim.actors import expert_actor
+
+    if name == "scripted":
+        if not task.has_expert:
+            raise ConfigError(f"task '{task.name}' has no scripted expert: give expert=<run folder of embodied train>")
+        return lambda n: expert_actor(task, n)
+    from embodied.core.runs import RunFolder
+    from embodied.rl.job import policy_actor
+    from embodied.rl.policy import MLPPolicy
+
+    policy = MLPPolicy.load(RunFolder.open(Path(name)) / "policy")
+    if policy.task != task.name:
+        raise CheckpointError(f"{name} was trained on task '{policy.task}', not '{task.name}'")
+    return lambda n: policy_actor(policy)
