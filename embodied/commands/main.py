@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "record": ("embodied.commands.record", "an expert's demonstrations become a dataset (LeRobot v3 layout)"),
     "data": ("embodied.commands.data", "check, summarise and show a dataset"),
     "fit": ("embodied.commands.fit", "a vision-language-action policy from a dataset"),
+    "serve": ("embodied.commands.serve", "a fitted policy over a websocket, for robots elsewhere"),
     "deploy": ("embodied.commands.deploy", "a trained policy drives a robot, or its digital twin, through the gate"),
     "twin": ("embodied.commands.twin", "a digital twin on a serial line that any driver of the robot accepts"),
     "robot": ("embodied.commands.robot", "check, calibrate, home or park a robot"),

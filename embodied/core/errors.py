@@ -83,3 +83,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns ` Did you mean 'x'?` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+class PolicyServerError(EmbodiedError):
+    """A policy server cannot be reached, refuses, or answers wrongly."""

@@ -182,7 +182,7 @@ def test_a_missing_feature_and_other_features_are_named(made, tmp_path):
     (tmp_path / "full" / "letter.txt").write_text("mine")
     with pytest.raises(CheckpointError, match="is not empty"):
         DatasetWriter(tmp_path / "full", features=FEATURES, fps=20)
-    with pytest.raises(UnknownNameError, match="Did you mean 'action'|actions"):
+    with pytest.raises(UnknownNameError, match=r"unknown feature .actions."):
         Dataset(made).column("actions")
 
 
