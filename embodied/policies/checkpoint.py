@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import nn
 
 from embodied.core.build import build
 from embodied.core.errors import CheckpointError, EmbodiedError
@@ -104,13 +105,36 @@ def load_parts(folder: Path, trusted_packages: Sequence[str] = ()) -> tuple[Diff
         sizes = architecture.action_size, architecture.state_size
         normalization = Normalization.from_json(rest["normalization"], *sizes)
         model = architecture.build(trusted_packages)
-        fit = model.load_state_dict(load(data), strict=False)
+        load_weights(model, load(data))
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, EmbodiedError) as error:
         raise CheckpointError(f"{folder} does not hold a policy: {error}") from None
-    if fit.missing_keys or fit.unexpected_keys:
-        lacking, extra = fit.missing_keys[:3], fit.unexpected_keys[:3]
-        raise CheckpointError(f"{folder}: weights do not fit the architecture (missing {lacking}, unknown {extra})")
     return model, architecture, normalization
+
+
+def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A model's tensors by name; of several names for one tensor (tied weights) the first."""
+    seen: set[tuple[int, torch.Size]] = set()
+    found = {}
+    for name, tensor in model.state_dict().items():
+        key = (tensor.data_ptr(), tensor.shape)
+        if tensor.numel() == 0 or key not in seen:
+            seen.add(key)
+            found[name] = tensor
+    return found
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Inverse of `weights_of`.
+
+    Raises:
+        CheckpointError: a tensor is missing or unknown.
+        RuntimeError: a tensor has another shape.
+    """
+    expected = weights_of(model)
+    missing, unknown = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
+    if missing or unknown:
+        raise CheckpointError(f"weights do not fit the architecture (missing {missing[:3]}, unknown {unknown[:3]})")
+    model.load_state_dict(dict(weights), strict=False)
 
 
 def _hash(value: Any) -> str:

@@ -13,6 +13,7 @@ from safetensors.torch import save as save_tensors
 
 from embodied.core.errors import CheckpointError
 from embodied.core.files import read_json, sha256, sync_folder, write_bytes, write_json
+from embodied.policies.checkpoint import load_weights, weights_of
 
 if TYPE_CHECKING:
     from embodied.policies.fitting import Fit
@@ -27,7 +28,7 @@ def save_fit(folder: Path, fit: Fit, *, keep: int = 2) -> Path:
     for left in folder.glob(".step_*.tmp"):
         shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir(parents=True)
-    tensors = {f"model|{k}": v for k, v in fit.network.state_dict().items()}
+    tensors = {f"model|{k}": v for k, v in weights_of(fit.network).items()}
     tensors |= {f"ema|{i}": v for i, v in enumerate(fit.ema.shadow_params)}
     saved = fit.optimizer.state_dict()
     scalars: dict[str, Any] = {}
@@ -84,7 +85,7 @@ def load_fit(path: Path, fit: Fit) -> None:
         return {k.partition("|")[2]: v for k, v in tensors.items() if k.startswith(f"{name}|")}
 
     try:
-        fit.network.load_state_dict(part("model"), strict=True)
+        load_weights(fit.network, part("model"))
         shadow = part("ema")
         fit.ema.load_state_dict({**state["ema"], "shadow_params": [shadow[str(i)] for i in range(len(shadow))]})
         slots: dict[int, dict[str, Any]] = {}
@@ -93,7 +94,7 @@ def load_fit(path: Path, fit: Fit) -> None:
             slots.setdefault(int(index), {})[slot] = value
         fit.optimizer.load_state_dict({"state": slots, "param_groups": state["optimizer"]["param_groups"]})
         fit.schedule.load_state_dict({**state["schedule"], "lr_lambdas": [None] * len(fit.schedule.lr_lambdas)})
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, RuntimeError, ValueError, CheckpointError) as error:
         raise CheckpointError(f"snapshot {path} does not fit this configuration: {error}") from None
     fit.batches.set_state(state["batches"])
     torch.set_rng_state(tensors["rng|torch"])

@@ -21,7 +21,7 @@ from embodied.data.dataset import Dataset
 from embodied.data.layout import ACTION
 from embodied.data.windows import Batches, Windows
 from embodied.policies import vocabulary
-from embodied.policies.checkpoint import Architecture, save_policy
+from embodied.policies.checkpoint import Architecture, save_policy, weights_of
 from embodied.policies.diffusion_vla import DiffusionVLA, Losses
 from embodied.policies.fit_snapshot import load_fit, newest_fit, save_fit
 from embodied.policies.normalization import Normalization
@@ -265,7 +265,7 @@ class Fit:
             parameters = list(self.network.parameters())
             self.ema.store(parameters)
             self.ema.copy_to(parameters)
-            save_policy(folder, self.network.state_dict(), self.architecture, self.normalization)
+            save_policy(folder, weights_of(self.network), self.architecture, self.normalization)
             self.ema.restore(parameters)
         return folder
 

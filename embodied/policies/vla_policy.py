@@ -75,7 +75,7 @@ class VLAPolicy:
         """Chunk `(T, A)` of raw actions for one observation; `prefix (P, A)` of it is already committed."""
         thought = [self.said] if self._chunks % self.think_every else None
         self._chunks += 1
-        stacked = {key: np.asarray(observation[key])[None] for key in self.features}
+        stacked = {key: np.asarray(observation[key])[None] for key in self.features if key in observation}
         given = None if prefix is None else np.asarray(prefix)[None]
         chunks, said = self.predict(stacked, [self.instruction], thought, given)
         self.said = said[0]

@@ -74,7 +74,7 @@ class VLMBackbone(Backbone):
         if lora_rank:
             self._adapt(lora_rank)
         if gradient_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.model.activation_checkpointing_enable()
 
     @abstractmethod
     def vision(self) -> torch.nn.Module:
