@@ -32,10 +32,13 @@ def run(arguments: list[str]) -> int:
 
 def execute(composed) -> int:
     """Runs one composed configuration."""
+    from embodied.core.errors import ConfigError
     from embodied.core.runs import RunFolder
     from embodied.data.dataset import Dataset
 
     config = dict(composed.config)
+    if (config["dataset"] is None) == (config["resume"] is None):
+        raise ConfigError("give either dataset=<folder>, or resume=<run folder> of a fit to go on with")
     if config["resume"]:
         from embodied.commands.compose import change_run_config, load_run_config
 

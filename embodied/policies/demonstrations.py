@@ -19,7 +19,7 @@ from embodied.data.layout import ACTION, Feature
 from embodied.data.writer import DatasetWriter
 from embodied.sim.actors import Actor
 from embodied.sim.batch_env import BatchEnv
-from embodied.sim.cameras import Cameras, state, state_size
+from embodied.sim.cameras import Cameras, check_cameras, state, state_size
 from embodied.sim.task import Task
 
 EXECUTED, SUCCESS = "executed_action", "next.success"
@@ -51,6 +51,7 @@ class Played:
 
 def features(task: Task, cameras: Sequence[str], height: int, width: int) -> dict[str, Feature]:
     """The features of a task's demonstrations."""
+    check_cameras(task, cameras)
     names = [
         f"{path}.{i}" if task.schema[path].shape else path
         for path in task.proprioception

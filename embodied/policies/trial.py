@@ -14,7 +14,7 @@ from embodied.core.files import write_bytes
 from embodied.core.policy import IMAGES_PREFIX
 from embodied.policies.vla_policy import VLAPolicy
 from embodied.sim.batch_env import BatchEnv
-from embodied.sim.cameras import Cameras, observe, state_size
+from embodied.sim.cameras import Cameras, check_cameras, observe, state_size
 from embodied.sim.evaluation import Evaluation
 from embodied.sim.render import encode_mp4
 from embodied.sim.task import Task
@@ -42,7 +42,9 @@ def check_fit(task: Task, policy: VLAPolicy) -> list[str]:
         )
     if abs(sizes.fps * task.control_dt_s - 1.0) > 1e-6:
         raise ConfigError(f"the policy acts at {sizes.fps} Hz, task '{task.name}' at {1 / task.control_dt_s:g} Hz")
-    return [key.removeprefix(IMAGES_PREFIX) for key in sizes.cameras]
+    names = [key.removeprefix(IMAGES_PREFIX) for key in sizes.cameras]
+    check_cameras(task, names)
+    return names
 
 
 def try_out(

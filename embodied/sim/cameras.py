@@ -8,7 +8,7 @@ from types import TracebackType
 import mujoco
 import numpy as np
 
-from embodied.core.errors import ConfigError
+from embodied.core.errors import ConfigError, UnknownNameError
 from embodied.core.policy import IMAGES_PREFIX, STATE_KEY
 from embodied.core.world import World, peek
 from embodied.sim.batch_env import BatchEnv
@@ -33,6 +33,14 @@ def state(task: Task, world: World) -> np.ndarray:
     """`observation.state (..., S)`: the quantities in `task.proprioception`, in order."""
     batch = world.batch_shape
     return np.concatenate([peek(world, p).reshape(*batch, -1) for p in task.proprioception], axis=-1)
+
+
+def check_cameras(task: Task, names: Sequence[str]) -> None:
+    """Raises UnknownNameError for a camera that the task's model lacks; needs no OpenGL."""
+    known = [name for i in range(task.model.ncam) if (name := task.model.camera(i).name)]
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("camera", name, known, f"task {task.name}")
 
 
 class Cameras:

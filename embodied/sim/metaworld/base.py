@@ -40,7 +40,7 @@ _HAND_QUATERNION = np.array([1.0, 0.0, 1.0, 0.0])
 _WELD = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0])
 _OBJECT_SLOTS, _SLOT = 2, 7
 _S = mujoco.mjtState
-_CAMERA_M, _CAMERA_TARGET_M, _CAMERA_FOVY_DEG = np.array([0.75, 0.075, 0.7]), np.array([-0.02, 0.66, 0.1]), 52.0
+_CAMERA_M, _CAMERA_TARGET_M, _CAMERA_FOVY_DEG = np.array([0.75, 0.075, 0.7]), np.array([0.0, 0.7, 0.12]), 40.0
 _NEAR_M = 0.07  # from the grip to the thing: nearer than this the hand is at work
 _SHAPING = (shaping.long_tail, shaping.gaussian, shaping.both, shaping.caged, shaping.gripped)
 
