@@ -30,7 +30,14 @@ ROOTS = [name.removesuffix(".yaml") for name in FILES if "/" not in name]
 # Groups of the training command; `launcher` belongs to sweeps, `safety` to robots, `planner` to planning and
 # `robot` to talking and deploying (tests/conformance/test_every_robot.py).
 TRAIN_GROUPS = ("task", "reward", "llm", "trainer", "randomization", "experiment")
+SUPPLIED = {  # what the wiring adds to a part's own keys; the fits of tests/unit/policies build them all
+    "policy": ["backbone", "head", "state_size"],
+    "backbone": ["vocabulary", "n_cameras"],
+    "head": ["feature_size", "chunk_size", "action_size"],
+}
 VALUES = {
+    "tasks": "[reach]",
+    "dataset": "/nowhere",
     "run": "/nowhere",
     "policy": "/nowhere",
     "llm.model": "m",
@@ -66,7 +73,7 @@ def composed(root: str, *overrides: str) -> dict:
 
 
 def test_no_group_is_forgotten():
-    known = {*TRAIN_GROUPS, "tuned", "safety", "launcher", "planner", "robot"}
+    known = {*TRAIN_GROUPS, *SUPPLIED, "tuned", "safety", "launcher", "planner", "robot"}
     assert {name.partition("/")[0] for name in FILES if "/" in name} <= known, "say here how the new group is built"
 
 
@@ -84,7 +91,7 @@ def test_every_target_is_ours_and_takes_the_keys(name):
         factory = resolve(part["_target_"])
         assert factory.__module__.split(".")[0] in OWN_PACKAGES
         if not any(value == "???" for value in part.values()):
-            supplied = ["tools"] if name.startswith("reward/") else []
+            supplied = ["tools"] if name.startswith("reward/") else SUPPLIED.get(name.partition("/")[0], [])
             if part == loaded(name).get("driver"):
                 supplied = ["port", "calibration"]  # where the arm is: known when it is deployed to
             check_keys(factory, part["_target_"], [*(k for k in part if k not in ("_target_", "defaults")), *supplied])
