@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+VLA_TASKS := tasks=[metaworld/window-open,metaworld/drawer-close]
 GL_PACKAGES := libegl1 libegl-mesa0 libgl1-mesa-dri libglx-mesa0 libosmesa6
 
-.PHONY: install gl browser demo demo-talk demo-robot test-robots test test-learning lint wheel-smoke clean
+.PHONY: install gl browser demo demo-talk demo-robot demo-vla test-robots test test-learning lint wheel-smoke clean
 
 install: $(VENV)/.installed gl
 
@@ -40,6 +41,16 @@ demo-talk: install
 demo-robot: install
 	$(BIN)/embodied train task=reach name=demo-robot baselines=[] video.episodes=0 runs_dir=runs/demo-robot
 	$(BIN)/embodied deploy robot=so101 policy=$$(ls -d runs/demo-robot/*/*-demo-robot-* | tail -1) episodes=4 pull_cable_in=3
+
+# Demonstrations, a policy from nothing, its success at places that no demonstration had.
+demo-vla: install
+	rm -rf runs/demo-vla && $(BIN)/embodied record $(VLA_TASKS) dataset=runs/demo-vla/demonstrations episodes=30
+	$(BIN)/embodied fit dataset=runs/demo-vla/demonstrations runs_dir=runs/demo-vla/fit head=flow settings.steps=1000
+	$(BIN)/embodied evaluate policy=$$(ls -d runs/demo-vla/fit/*/*) $(VLA_TASKS) episodes=20 episode_steps=200
+
+# Milliseconds and many repeats on the twins, which the default suite leaves out.
+test-robots: install
+	$(BIN)/python benchmarks/robots.py
 
 test: install browser
 	$(BIN)/ruff check .

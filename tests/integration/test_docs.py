@@ -16,7 +16,7 @@ PAGES = [
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("text2reward", "security", "llm", "simulation", "metaworld", "planning", "talk", "robots")
+        for name in ("text2reward", "security", "llm", "simulation", "metaworld", "planning", "talk", "robots", "vla")
     ),
 ]
 TINY = [
@@ -27,6 +27,8 @@ TINY = [
     "evaluation.candidates=1",
     "video.episodes=0",
 ]
+SMALL_FIT = ["head=l1", "backbone.picture_size=[32,32]", "backbone.width=32", "backbone.layers=1", "settings.steps=2"]
+SMALL_RECORD = ["episodes=1", "width=32", "height=32", "noise=[0]"]
 NEEDS_A_MODEL = ("llm=openai", "llm=manual", "llm=local")
 OUTSIDE = ("git ", "cd ", "make ", "export ", "pip ")  # shell and set-up: the pipeline itself runs `make`
 PROGRAM = """import numpy as np
@@ -56,6 +58,9 @@ def workplace(tmp_path_factory):
     (folder / "my_talk.txt").write_text("Stand up on your two back feet like a human.\n/undo\n")
     run(folder, ["embodied", "train", "task=reach", "reward=expert", "baselines=[]", *TINY])
     (finished,) = folder.glob("runs/*/*")
+    tasks = "tasks=[metaworld/window-open,metaworld/window-close]"
+    run(folder, ["embodied", "record", tasks, "dataset=datasets/windows", *SMALL_RECORD])
+    run(folder, ["embodied", "fit", "dataset=datasets/windows", "runs_dir=fits", *SMALL_FIT])
     return folder, finished
 
 
@@ -77,6 +82,7 @@ def run(folder: Path, words: list[str]) -> subprocess.CompletedProcess:
 def runnable(line: str, finished: Path) -> list[str]:
     """The words of a documented command, on a small scale."""
     line = line.replace("<run folder>", str(finished)).replace("runs/<date>/<run>/llm", str(finished))
+    line = line.replace("<fit folder>", "".join(str(p) for p in finished.parents[2].glob("fits/*/*")))
     line = re.sub(r"<[^>]*>", "name", line)
     words = shlex.split(line)
     if words[0] == "python":
@@ -89,6 +95,12 @@ def runnable(line: str, finished: Path) -> list[str]:
         words += ["--cfg", "job"] if composed or "resume=" in line or "llm.folder" in line else TINY
     if words[1:2] == ["talk"] and ("ui=web" in words or "<run folder>" in line):
         words += ["--cfg", "job"]
+    if words[1] == "record":
+        words = [w for w in words if not w.startswith("episodes=")] + SMALL_RECORD
+    if words[1] == "fit":
+        words = [w for w in words if not w.startswith("head=")] + SMALL_FIT
+    if words[1] == "evaluate" and words[2].startswith("policy="):
+        words = [w for w in words if not w.startswith("episode")] + ["episodes=1", "episode_steps=4"]
     if words[1:3] == ["train", "-m"]:
         words = [w.replace("seed=0,1,2", "seed=0,1") for w in words]
     return words

@@ -1,0 +1,216 @@
+"""Heads, reasoning and LeRobot's policies on six Meta-World tasks, at equal encoder size and CPU budget.
+
+`python benchmarks/vla.py [--quick] [--work <folder>] [--rows l1,flow,...] [--seeds 0,1,2]`; `LEROBOT_PYTHON=<python of
+its environment>` names the peer. The work takes hours: every finished (row, seed) stands in `<work>/rows/` and is not
+run again; the table and the result file are always made of what stands there.
+
+30 demonstrations a task (noise 0, 0.1, 0.3 on what is executed), 64 x 64 pixels, one camera; 20 episodes a task at
+positions that no demonstration had, 200 steps each. The budget is CPU seconds of training on one thread: the first
+twenty steps are timed, and the rest of the budget sets the number of steps. `x4` rows have four times the budget.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from common import Metric, finish
+
+from embodied.core.assets import conf_dir
+from embodied.core.files import read_json, write_json
+from embodied.core.stats import wilson_interval
+from embodied.data.dataset import Dataset
+from embodied.policies.fitting import Fit, FitSettings, architecture_for
+from embodied.policies.trial import try_out
+from embodied.policies.vla_policy import VLAPolicy
+from embodied.rl.writing import make_task
+
+TASKS = ["button-press", "drawer-open", "drawer-close", "window-open", "window-close", "door-open"]
+BASE_S, SEED_OF_STARTS, EPISODE_STEPS = 420.0, 777, 200
+# row -> (head, reasoning, times the budget), or LeRobot's policy and times the budget
+ROWS: dict[str, tuple[Any, ...]] = {
+    "l1": ("l1", False, 1),
+    "binned": ("binned", False, 1),
+    "fourier": ("fourier", False, 1),
+    "diffusion": ("diffusion", False, 1),
+    "flow": ("flow", False, 1),
+    "flow, reasoning": ("flow", True, 1),
+    "flow x4": ("flow", False, 4),
+    "flow, reasoning x4": ("flow", True, 4),
+    "diffusion x4": ("diffusion", False, 4),
+    "LeRobot ACT": ("act", 1),
+    "LeRobot Diffusion Policy": ("diffusion", 1),
+    "LeRobot ACT x4": ("act", 4),
+    "LeRobot Diffusion Policy x4": ("diffusion", 4),
+}
+
+
+def part(name: str) -> dict[str, Any]:
+    return yaml.safe_load((conf_dir() / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def recorded(work: Path, tasks: list[str], episodes: int) -> Dataset:
+    folder = work / "demonstrations"
+    if not (folder / "meta" / "tasks.parquet").exists():
+        names = ",".join(f"metaworld/{t}" for t in tasks)
+        words = ["record", f"tasks=[{names}]", f"dataset={folder}", f"episodes={episodes}"]
+        subprocess.run([sys.executable, "-m", "embodied.commands.main", *words], check=True)
+    return Dataset(folder)
+
+
+def fitted(dataset: Dataset, folder: Path, head: str, reasoning: bool, budget_s: float, seed: int) -> dict[str, Any]:
+    """Fits one policy within the budget; its size, steps and CPU seconds."""
+    parts = {"policy": {**part("policy/diffusion_vla"), "reasoning": reasoning}, "backbone": part("backbone/light")}
+    architecture = architecture_for(dataset, **parts, head=part(f"head/{head}"))
+
+    def made(steps: int) -> Fit:
+        settings = {k: v for k, v in part("fit")["settings"].items() if k not in ("steps", "seed")}
+        quiet = {"validation_share": 0.0, "save_every": 10**9}
+        return Fit(dataset, architecture, FitSettings(**{**settings, **quiet, "steps": steps, "seed": seed}))
+
+    probe = made(20)
+    probe.run(folder / "probe", until=5)
+    begin = time.process_time()
+    probe.run(folder / "probe")
+    per_step = (time.process_time() - begin) / 15
+    fit = made(max(20, int(budget_s / per_step)))
+    begin = time.process_time()
+    fit.run(folder)
+    weights = sum(p.numel() for p in fit.network.parameters())
+    return {"weights": weights, "steps": fit.step, "cpu_s": time.process_time() - begin}
+
+
+def tried(folder: Path, tasks: list[str], episodes: int, seed: int) -> dict[str, int]:
+    policy = VLAPolicy.load(folder / "policy")
+    found = {}
+    for name in tasks:
+        task = make_task(f"metaworld/{name}")
+        trial = try_out(task, policy, episodes=episodes, seed=SEED_OF_STARTS + seed, episode_steps=EPISODE_STEPS)
+        found[name] = int(trial.success.sum())
+    return found
+
+
+def peer(kind: str, dataset: Dataset, budget_s: float, seed: int, tasks: list[str], episodes: int) -> dict[str, Any]:
+    python = os.environ.get("LEROBOT_PYTHON")
+    if not python:
+        return {"error": "LEROBOT_PYTHON is not set"}
+    root = Path(__file__).resolve().parents[1]
+    script = root / "benchmarks" / "peers" / "lerobot_policy.py"
+    names = [f"metaworld/{t}" for t in tasks]
+    command = [python, str(script), kind, str(dataset.folder), str(budget_s), str(seed), str(episodes), *names]
+    with tempfile.TemporaryDirectory() as scratch:
+        environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, env=environment)
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or ["?"])[-1][:300]}
+    row = json.loads(done.stdout.strip().splitlines()[-1])
+    return {**row, "success": {k.removeprefix("metaworld/"): v for k, v in row["success"].items()}}
+
+
+def run_row(name: str, seed: int, work: Path, dataset: Dataset, given: argparse.Namespace) -> dict[str, Any]:
+    what, tasks = ROWS[name], given.tasks
+    budget = given.budget * what[-1]
+    if len(what) == 2:
+        return peer(what[0], dataset, budget, seed, tasks, given.episodes)
+    with tempfile.TemporaryDirectory() as scratch:
+        row = fitted(dataset, Path(scratch), what[0], what[1], budget, seed)
+        return {**row, "success": tried(Path(scratch), tasks, given.episodes, seed), "episodes": given.episodes}
+
+
+def table(work: Path, tasks: list[str]) -> dict[str, Any]:
+    """Every row that stands in the work folder: success per seed, per task, with an interval over all episodes."""
+    found: dict[str, Any] = {}
+    for name in ROWS:
+        runs = [read_json(p) for p in sorted((work / "rows").glob(f"{slug(name)}.seed*.json"))]
+        runs = [r for r in runs if "success" in r]
+        if not runs:
+            continue
+        hits, episodes = [sum(r["success"].values()) for r in runs], runs[0]["episodes"] * len(tasks)
+        low, high = wilson_interval(sum(hits), episodes * len(runs))
+        found[name] = {
+            "mean": sum(hits) / (episodes * len(runs)),
+            "low": low,
+            "high": high,
+            "per_seed": [h / episodes for h in hits],
+            "per_task": {t: sum(r["success"][t] for r in runs) / (runs[0]["episodes"] * len(runs)) for t in tasks},
+            "weights": runs[0]["weights"],
+            "steps": [r["steps"] for r in runs],
+            "cpu_s": [round(r["cpu_s"]) for r in runs],
+        }
+    return found
+
+
+def slug(name: str) -> str:
+    return name.replace(", ", "-").replace(" ", "-").lower()
+
+
+def metrics_of(rows: dict[str, Any]) -> list[Metric]:
+    ours = {n: r["mean"] for n, r in rows.items() if not n.startswith("LeRobot")}
+    base = {n: v for n, v in ours.items() if not n.endswith("x4")}
+    theirs = {n: r["mean"] for n, r in rows.items() if n.startswith("LeRobot")}
+    metrics = []
+    if ours:
+        best = max(ours, key=lambda n: ours[n])
+        metrics.append(Metric(f"best ({best}) over 88%", ours[best], 0.88, "target", ours[best] / 0.88, 1.0, {}))
+    generative = {n: v for n, v in ours.items() if n.startswith(("flow", "diffusion"))}
+    if generative:
+        best = max(generative, key=lambda n: generative[n])
+        ratio = generative[best] / 0.85
+        metrics.append(Metric(f"diffusion or flow ({best}) over 85%", generative[best], 0.85, "target", ratio, 1.0, {}))
+    for name, value in theirs.items():
+        own = base if not name.endswith("x4") else ours
+        if own:
+            best = max(own, key=lambda n: own[n])
+            ratio = own[best] / value if value else None
+            target = None if name.endswith("x4") else 1.0
+            metrics.append(
+                Metric(f"best at no larger budget ({best}) over {name}", own[best], value, name, ratio, target, {})
+            )
+    return metrics
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one task, four demonstrations, 15 s, one seed")
+    parser.add_argument("--work", default="", help="folder of what is finished; by default a fresh one")
+    parser.add_argument("--rows", default="", help="names as in the table, separated by semicolons; by default all")
+    parser.add_argument("--seeds", default="0,1,2")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    given.tasks, given.episodes, given.budget, demonstrations = TASKS, 20, BASE_S, 30
+    seeds, names = [int(s) for s in given.seeds.split(",")], [n for n in given.rows.split(";") if n] or list(ROWS)
+    if given.quick:
+        given.tasks, given.episodes, given.budget, demonstrations = ["drawer-close"], 4, 15.0, 4
+        seeds, names = [0], [n for n in names if not n.endswith("x4")]
+    with tempfile.TemporaryDirectory() as fresh:
+        work = Path(given.work or fresh)
+        dataset = recorded(work, given.tasks, demonstrations)
+        for seed in seeds:
+            for name in names:
+                path = work / "rows" / f"{slug(name)}.seed{seed}.json"
+                if not path.exists():
+                    row = run_row(name, seed, work, dataset, given)
+                    print(name, seed, json.dumps(row), flush=True)
+                    write_json(path, row)
+        rows = table(work, given.tasks)
+    for name, row in rows.items():
+        per_task = "  ".join(f"{t} {v:.0%}" for t, v in row["per_task"].items())
+        print(f"{name:30s} {row['mean']:.1%} [{row['low']:.1%}, {row['high']:.1%}]  {per_task}")
+    chance = float(np.mean([r["mean"] for r in rows.values()])) if rows else 0.0
+    settings = {"tasks": given.tasks, "episodes": given.episodes, "budget_cpu_s": given.budget, "mean_of_rows": chance}
+    return finish("vla", metrics_of(rows), seeds=seeds, settings=settings, table=rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
