@@ -44,7 +44,10 @@ def execute(composed, finished=None) -> int:
         raise ConfigError("headless=true moves time by hand, which only transport=twin allows")
     if config["pull_cable_in"] is not None and (config["transport"] != "twin" or config["headless"]):
         raise ConfigError("pull_cable_in=<episode> needs transport=twin in real time")
-    prepared = prepare(config, load_run_config(Path(config["policy"])), composed.trusted_packages)
+    task = config.get("task") or load_run_config(Path(config["policy"])).get("task")
+    if not task:
+        raise ConfigError("a policy of `embodied fit` knows many sentences: say which task, as in task=reach")
+    prepared = prepare(config, task, composed.trusted_packages)
     folder = RunFolder.create(Path(config["runs_dir"]), config["name"] or f"deploy-{prepared.bridge.task.name}")
     folder.start(composed.yaml, composed.overrides, {"seed": config["seed"]})
     folder.lock()
@@ -126,11 +129,24 @@ def _headless(config: dict, prepared, twin):
     return outcome_of(steps, rows, parked)
 
 
+def _simulated(prepared, seeds: list[int]) -> list[bool]:
+    """Success of the same policy on the same starts in the simulator."""
+    from embodied.rl.policy import MLPPolicy
+
+    task, policy = prepared.bridge.task, prepared.policy
+    if isinstance(policy, MLPPolicy):
+        from embodied.rl.job import policy_actor
+        from embodied.sim.evaluation import evaluate_seeds
+
+        return evaluate_seeds(task, policy_actor(policy), seeds)
+    from embodied.policies.trial import try_out
+
+    return [bool(try_out(task, policy, episodes=1, seed=seed).success[0]) for seed in seeds]
+
+
 def _finish(config: dict, prepared, folder, outcome, told: str, finished) -> int:
     from embodied.core.stats import wilson_interval
     from embodied.deploy import report
-    from embodied.rl.job import policy_actor
-    from embodied.sim.evaluation import evaluate_seeds
 
     n, good = len(outcome.episodes), sum(e["success"] for e in outcome.episodes)
     low, high = wilson_interval(good, n) if n else (0.0, 1.0)
@@ -142,7 +158,7 @@ def _finish(config: dict, prepared, folder, outcome, told: str, finished) -> int
         "successes": good,
         "low": low,
         "high": high,
-        "simulated": sum(evaluate_seeds(prepared.bridge.task, policy_actor(prepared.policy), seeds)),
+        "simulated": sum(_simulated(prepared, seeds)),
         "ended": outcome.ended,
         "why": outcome.why,
         "joints": prepared.config["joints"],

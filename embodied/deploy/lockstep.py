@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from embodied.core.clock import VirtualClock
-from embodied.core.policy import STATE_KEY
 from embodied.core.robot import RobotState
+from embodied.core.world import World
 from embodied.deploy.chunks import Chunk, make_chunk
 from embodied.deploy.loop import ControlLoop, Cycle
 from embodied.deploy.supervisor import Outcome
@@ -128,10 +128,16 @@ class _Played:
         if self.success and self.first < 0:
             self.first = self.step - 1
         if self.step < self.n:
-            chunk = np.asarray(steps.policy.act({STATE_KEY: steps.bridge.observation(world)}))
+            self._ask(world, state, last, now_s)
+        self.step += 1
+
+    def _ask(self, world: World, state: RobotState, last: tuple[float, ...], now_s: float) -> None:
+        """A chunk of the policy, where the last one has been executed."""
+        steps = self.steps
+        if self.step % getattr(steps.policy, "n_action_steps", 1) == 0:
+            chunk = np.asarray(steps.policy.act(steps.bridge.observe(world)))
             steps.take(now_s, steps.bridge.targets(chunk, state, last), last)
             steps._deliver(state, now_s)
-        self.step += 1
 
 
 def outcome_of(steps: Lockstep, episodes: list[dict[str, Any]], parked: bool) -> Outcome:

@@ -9,10 +9,9 @@ from typing import Any
 
 from embodied.core.build import build
 from embodied.core.errors import ConfigError, UnknownNameError
-from embodied.core.runs import RunFolder
+from embodied.deploy.acting import load_policy, make_bridge
 from embodied.deploy.translate import TaskBridge
-from embodied.rl.policy import MLPPolicy
-from embodied.rl.writing import make_task
+from embodied.rl.writing import make_task, task_configuration
 from embodied.safety.envelope import Envelope
 
 NEEDED = ("driver", "model", "tool", "rate_hz", "motion", "fault")
@@ -31,16 +30,18 @@ class Prepared:
 
     config: dict[str, Any]
     bridge: TaskBridge
-    policy: MLPPolicy
+    policy: Any
     envelope: Envelope
 
 
-def prepare(config: Mapping[str, Any], trained: Mapping[str, Any], trusted_packages: Sequence[str] = ()) -> Prepared:
+def prepare(
+    config: Mapping[str, Any], task_config: Mapping[str, Any] | str, trusted_packages: Sequence[str] = ()
+) -> Prepared:
     """Checks policy, task, robot and envelope against each other.
 
     Args:
         config: of `conf/deploy.yaml`.
-        trained: configuration of the policy's run.
+        task_config: what the policy does: a task's configuration, or its name.
         trusted_packages: whose code `_target_` may name.
 
     Raises:
@@ -53,20 +54,16 @@ def prepare(config: Mapping[str, Any], trained: Mapping[str, Any], trusted_packa
     if not config["safety"]:
         raise ConfigError("no motion without an envelope: safety=<name>, see conf/safety/")
     envelope = build(config["safety"])
-    task = make_task(trained["task"], tuple(trusted_packages))
-    policy = MLPPolicy.load(RunFolder.open(Path(config["policy"])) / "policy")
-    if policy.observation != tuple(task.observation):
-        raise ConfigError(
-            f"the policy observes {', '.join(policy.observation)}; its task gives {', '.join(task.observation)}"
-        )
-    bridge = TaskBridge(task, envelope.joint_names)
+    task = make_task(task_config, tuple(trusted_packages))
+    policy = load_policy(Path(config["policy"]) / "policy", trusted_packages)
+    bridge = make_bridge(task, envelope.joint_names, policy)
     ratio = task.control_dt_s * float(robot["rate_hz"])
     if abs(ratio - round(ratio)) > 1e-6 or ratio < 1.0:
         raise ConfigError(f"rate_hz={robot['rate_hz']} must be a multiple of the policy's {1 / task.control_dt_s:g} Hz")
     ready = {
         **{key: robot[key] for key in NEEDED},
         "safety": config["safety"],
-        "task": trained["task"],
+        "task": task_configuration(task_config),
         "policy": str(Path(config["policy"]) / "policy"),
         "joints": list(envelope.joint_names),
         "policy_step_s": task.control_dt_s,

@@ -16,21 +16,20 @@ import numpy as np
 
 from embodied.core.build import build
 from embodied.core.errors import EmbodiedError
-from embodied.core.policy import STATE_KEY
 from embodied.core.robot import RobotState
 from embodied.deploy.translate import TaskBridge
 
 
 def run_policy(config: Mapping[str, Any], supervisor: Connection, daemon: Connection) -> None:
     """The process's main function."""
-    from embodied.rl.policy import MLPPolicy
+    from embodied.deploy.acting import load_policy, make_bridge
 
     for number in (signal.SIGINT, signal.SIGTERM):  # the supervisor's to answer; without it the pipe closes
         signal.signal(number, signal.SIG_IGN)
     try:
-        task = build(config["task"], trusted_packages=tuple(config.get("trusted_packages", ())))
-        policy = MLPPolicy.load(Path(config["policy"]))
-        bridge = TaskBridge(task, config["joints"])
+        trusted = tuple(config.get("trusted_packages", ()))
+        policy = load_policy(Path(config["policy"]), trusted)
+        bridge = make_bridge(build(config["task"], trusted_packages=trusted), config["joints"], policy)
         supervisor.send(("ready",))
         _Episodes(bridge, policy, supervisor, daemon).run()
     except EmbodiedError as error:
@@ -78,11 +77,12 @@ class _Episodes:
         if self._steps >= task.episode_steps:
             self._end()
             return
-        chunk = np.asarray(self.policy.act({STATE_KEY: self.bridge.observation(world)}))
-        targets = self.bridge.targets(chunk, reading, last_command)
-        self._chunks += 1
+        if self._steps % getattr(self.policy, "n_action_steps", 1) == 0:
+            chunk = np.asarray(self.policy.act(self.bridge.observe(world)))
+            targets = self.bridge.targets(chunk, reading, last_command)
+            self._chunks += 1
+            self.daemon.send((self._chunks, reading.stamp_s, task.control_dt_s, targets, tuple(last_command)))
         self._steps += 1
-        self.daemon.send((self._chunks, reading.stamp_s, task.control_dt_s, targets, tuple(last_command)))
 
     def _end(self) -> None:
         row = {

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from embodied.core.errors import ConfigError
+from embodied.core.policy import STATE_KEY
 from embodied.core.robot import RobotState
 from embodied.core.world import World
 from embodied.sim.engine import BatchEngine
@@ -69,7 +70,7 @@ class TaskBridge:
         self._begin(seed, self.draw(seed))
 
     def _begin(self, seed: int, parameters: Mapping[str, np.ndarray]) -> None:
-        self._parameters = {name: np.asarray(value)[None] for name, value in parameters.items()}
+        self._parameters: dict[str, np.ndarray] = {name: np.asarray(v)[None] for name, v in parameters.items()}
         if not parameters:
             rng = np.random.default_rng(seed)
             self._parameters = dict(self.task.start(rng, 1).parameters)
@@ -79,13 +80,23 @@ class TaskBridge:
         """The world as far as the joints tell it, batch shape `(1,)`."""
         state = self._state(reading, last_command)
         state[0, 0] = elapsed_s
+        self._seen = state
         world = self._world_of(state, self._previous)
         self._previous = self._world_of(state, None)
         return world
 
     def observation(self, world: World) -> np.ndarray:
-        """What the policy acts on `(D,)`."""
+        """The task's own observation `(D,)`."""
         return self.task.observe(world)[0]
+
+    def observe(self, world: World) -> dict[str, np.ndarray]:
+        """What the policy acts on, under LeRobot's keys."""
+        return {STATE_KEY: self.observation(world)}
+
+    @property
+    def observed(self) -> Sequence[str]:
+        """Quantities that the policy's state is made of."""
+        return self.task.observation
 
     def success(self, world: World) -> bool:
         """Whether the task's own predicate holds."""
@@ -119,4 +130,4 @@ class TaskBridge:
         here, there = self._home[None].copy(), self._home[None].copy()
         there[0, others] += np.random.default_rng(0).uniform(0.01, 0.05, len(others))
         a, b = self._world_of(here, None), self._world_of(there, None)
-        return [q for q in self.task.observation if not np.array_equal(a.quantity(q), b.quantity(q))]
+        return [q for q in self.observed if not np.array_equal(a.quantity(q), b.quantity(q))]

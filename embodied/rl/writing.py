@@ -134,15 +134,21 @@ class Writing:
 
 def make_task(config: Mapping[str, Any] | str, trusted_packages: tuple[str, ...] = (), **changes: Any) -> Task:
     """Builds a task from its configuration, or from the name of a shipped one."""
-    if isinstance(config, str):
-        path = conf_dir() / "task" / f"{config}.yaml"
-        if not path.is_file():
-            raise UnknownNameError("task", config, shipped_tasks())
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = task_configuration(config)
     task = build({**config, **changes}, trusted_packages=trusted_packages)
     if not isinstance(task, Task):
         raise ConfigError(f"_target_ '{config['_target_']}' is not a task")
     return task
+
+
+def task_configuration(config: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    """A task's configuration, given it or the name of a shipped task."""
+    if not isinstance(config, str):
+        return config
+    path = conf_dir() / "task" / f"{config}.yaml"
+    if not path.is_file():
+        raise UnknownNameError("task", config, shipped_tasks())
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def shipped_tasks() -> list[str]:
