@@ -1,53 +1,60 @@
-"""The Fourier head (Gillman et al. 2024, arXiv:2410.22269): a layer that learns a smooth density on [-1, 1].
+"""The Fourier head as a layer (Gillman et al. 2025, Fourier Head, arXiv:2410.22269): logits of a smooth density.
 
-A linear map gives complex amplitudes `a_0 .. a_N`. The density is that of the squared modulus of their Fourier series,
-hence never negative and of integral one by construction:
+Deviations from the published layer, which `extension='periodic'` and `penalty='published'` reproduce:
+- The pmf is the square of the amplitude at the bin centres over its sum, by one matrix product or, for many bins, one
+  FFT; the autocorrelation is never formed unless the penalty needs it. Same numbers, never negative.
+- `extension='even'` (see `fourier_series`): mass at -1 does not leak to +1. Parameters and resolution are the same.
+- `penalty='scale_invariant'`: the density does not depend on the scale of the coefficients, but the published penalty
+  does, so that a network can evade it by shrinking them; ours is on `c_k / c_0`.
+- The penalty is in `penalty` after every forward pass; its sums are not computed where `gamma` is 0.
 
-    p(z) = |sum_k a_k e^(i k pi z)|^2 / (2 sum_k |a_k|^2) = 1/2 + Re sum_(m>=1) (c_m / c_0) e^(i m pi z),
-    c_m = sum_k a_(k+m) conj(a_k).
-
-It is read at the centres of equal bins and normalised over them.
-
-Deviations from the published layer:
-- The squared modulus is evaluated itself, `O(N m)` for m bins, instead of the autocorrelation's `O(N^2)` and then the
-  series; the values are equal. The autocorrelation is computed (by FFT) for the penalty and the closed forms alone.
-- `extension="even"`: the published density is periodic, so that mass at one limit of an action leaks to the other.
-  Here `theta = pi (z + 1) / 2` in [0, pi] takes the place of `pi z`, and the series' squared moduli at theta and -theta
-  are averaged: only cosines remain, `p(z) = 1/2 + sum_(m>=1) (Re c_m / c_0) cos(m theta)`, and the limits are apart.
-- `penalty="scale_invariant"`: the published penalty `2 sum_m 2 pi^2 m^2 |c_m|^2` can be escaped by making all
-  amplitudes small, which leaves the density as it is; this one takes `c_m / c_0`.
-
-Legend of shapes: (...) batch, N frequencies, m bins.
+`init_scale` (the paper divides by 100) changes no output at the start, since the scale cancels: it makes the first
+steps of the optimiser larger against the weights.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from embodied.core.errors import ConfigError
+from embodied.policies.fourier_series import (
+    EXTENSIONS,
+    Extension,
+    FourierDensity,
+    amplitude_basis,
+    autocorrelation,
+    phase,
+    sequence_of,
+    speed,
+)
 
-_BISECTIONS = 30
+PENALTIES = ("published", "scale_invariant")
+FFT_FROM = 1 << 18
 
 
 class FourierLinear(nn.Module):
-    """In place of `nn.Linear(in_features, out_features)` wherever the outputs are logits of neighbouring bins.
+    """Features `(..., in_features)` to logits `(..., out_features)`, in place of `nn.Linear`.
+
+    `softmax(logits)` is the density at the bin centres, up to `floor`.
 
     Args:
-        in_features: of the input.
-        out_features: m, the number of bins on [-1, 1].
-        num_frequencies: N; must be below half of m to save weights.
-        gamma: weight that `penalty` gets in `loss = ... + layer.gamma * layer.penalty`.
-        floor: added to the probabilities before their logarithm.
-        init_scale: factor on the initial weights: small ones begin close to a uniform density.
-        extension: `periodic` as published, or `even`.
+        in_features: d.
+        out_features: m bins on [-1, 1].
+        num_frequencies: N; the layer has `(d + 1) 2 (N + 1)` parameters.
+        gamma: weight of the smoothness penalty.
+        floor: added to the probabilities before the logarithm.
+        init_scale: factor of the usual initial weights.
+        extension: `periodic` (the paper's) or `even` (limits that are no neighbours).
         penalty: `published` or `scale_invariant`.
 
     Attributes:
-        penalty: of the last forward pass, a scalar; 0 where gamma is 0.
+        penalty: scalar, gamma times the roughness `4 sum_k w_k^2 |c_k|^2` (w_k the angular frequency), mean over rows.
     """
+
+    basis: Tensor
 
     def __init__(
         self,
@@ -58,120 +65,102 @@ class FourierLinear(nn.Module):
         gamma: float = 0.0,
         floor: float = 1e-5,
         init_scale: float = 0.01,
-        extension: str = "periodic",
-        penalty: str = "published",
+        extension: Extension = "periodic",
+        penalty: Literal["published", "scale_invariant"] = "published",
     ) -> None:
         super().__init__()
-        if num_frequencies < 1 or out_features < 2 or gamma < 0 or not floor > 0:
-            raise ConfigError(
-                f"num_frequencies={num_frequencies} must be at least 1, out_features={out_features} at least 2,"
-                f" gamma={gamma} not negative, floor={floor} positive"
-            )
-        if extension not in ("periodic", "even") or penalty not in ("published", "scale_invariant"):
-            raise ConfigError(
-                f"extension={extension!r} is one of periodic, even; penalty={penalty!r} of published, scale_invariant"
-            )
-        self.num_frequencies, self.gamma, self.floor = num_frequencies, gamma, floor
-        self.extension, self.penalty_kind = extension, penalty
-        self.amplitudes_of = nn.Linear(in_features, 2 * (num_frequencies + 1))
+        _check(in_features, out_features, num_frequencies, gamma, floor, init_scale, extension, penalty)
+        self.in_features, self.out_features, self.num_frequencies = in_features, out_features, num_frequencies
+        self.gamma, self.floor, self.extension, self.penalty_kind = gamma, floor, extension, penalty
+        self.coefficients = nn.Linear(in_features, 2 * (num_frequencies + 1))
         with torch.no_grad():
-            self.amplitudes_of.weight.mul_(init_scale)
-            self.amplitudes_of.bias.mul_(init_scale)
-        centres = (torch.arange(out_features, dtype=torch.float64) + 0.5) * (2.0 / out_features) - 1.0
-        self.register_buffer("basis", _basis(centres, num_frequencies, extension).float(), persistent=False)
+            self.coefficients.weight.mul_(init_scale)
+            self.coefficients.bias.mul_(init_scale)
+        length = (num_frequencies + 1) * (1 if extension == "periodic" else 2)
+        self.fft_size = out_features * (1 if extension == "periodic" else 2)
+        self.by_fft = length <= self.fft_size and 2 * (num_frequencies + 1) * 2 * out_features >= FFT_FROM
+        self.register_buffer("basis", self._twist(length) if self.by_fft else self._matrix(), persistent=False)
         self.penalty = torch.zeros(())
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits `(..., m)` whose softmax is the density at the bins' centres, normalised over them."""
-        amplitudes = self.amplitudes(features)
-        self.penalty = self._penalty(amplitudes) if self.gamma else torch.zeros((), device=features.device)
-        series = amplitudes @ self.basis
-        power = series.square().unflatten(-1, (2, -1)).sum(-2)
-        if self.extension == "even":  # the two parts of the amplitudes are two real series, each squared alone
-            power = power.unflatten(-1, (2, -1)).sum(-2)
-        return (power / power.sum(-1, keepdim=True) + self.floor).log()
+        """Logits `(..., m)`."""
+        parameters = self.coefficients(features)
+        if parameters.dtype != self.basis.dtype or torch.is_autocast_enabled(features.device.type):
+            with torch.autocast(features.device.type, enabled=False):
+                return self._logits(parameters.to(self.basis.dtype))
+        return self._logits(parameters)
 
-    def amplitudes(self, features: Tensor) -> Tensor:
-        """Real parts, then imaginary parts, `(..., 2 (N + 1))`."""
-        return self.amplitudes_of(features)
+    def distribution(self, features: Tensor) -> FourierDensity:
+        """The continuous densities behind the logits, one per row of `(..., in_features)`; sets the penalty too."""
+        parameters = self.coefficients(features).float()
+        self.penalty = self._penalty(parameters)
+        return FourierDensity.of(parameters, self.extension)
 
-    def density(self, features: Tensor) -> Density:
-        """The density itself, for continuous actions."""
-        return Density(self.amplitudes(features), self.extension)
+    def extra_repr(self) -> str:
+        """Sizes in `print(layer)`."""
+        return f"bins={self.out_features}, num_frequencies={self.num_frequencies}, extension={self.extension}"
 
-    def _penalty(self, amplitudes: Tensor) -> Tensor:
-        c = autocorrelation(amplitudes)
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy takes the penalty without its graph, which cannot be copied."""
+        return {**self.__dict__, "penalty": self.penalty.detach()}
+
+    def _logits(self, parameters: Tensor) -> Tensor:
+        self.penalty = self._penalty(parameters)
+        power = self._power_by_fft(parameters) if self.by_fft else self._power_by_product(parameters)
+        return torch.log(power / power.sum(dim=-1, keepdim=True) + self.floor)
+
+    def _power_by_product(self, parameters: Tensor) -> Tensor:
+        """`|A|^2` at the bin centres."""
+        real, imaginary = (parameters @ self.basis).chunk(2, dim=-1)
+        return real * real + imaginary * imaginary
+
+    def _power_by_fft(self, parameters: Tensor) -> Tensor:
+        twisted = sequence_of(parameters, self.extension) * torch.view_as_complex(self.basis)
+        value = torch.fft.ifft(twisted, n=self.fft_size)[..., : self.out_features]
+        return value.real.square() + value.imag.square()
+
+    def _penalty(self, parameters: Tensor) -> Tensor:
+        if not self.gamma:
+            return parameters.new_zeros(())
+        c = autocorrelation(sequence_of(parameters, self.extension))
+        size = c.real.square() + c.imag.square()
         if self.penalty_kind == "scale_invariant":
-            c = c / c[..., :1].real
-        orders = torch.arange(c.shape[-1], device=c.device, dtype=amplitudes.dtype)
-        return (4.0 * math.pi**2 * orders.square() * (c.real.square() + c.imag.square())).sum(-1).mean()
+            size = size / size[..., :1]
+        frequency = torch.arange(size.shape[-1], dtype=size.dtype, device=size.device) * speed(self.extension)
+        return self.gamma * 4.0 * (size @ frequency.square()).mean()
+
+    def _matrix(self) -> Tensor:
+        return amplitude_basis(self.num_frequencies, self.out_features, self.extension)
+
+    def _twist(self, length: int) -> Tensor:
+        """`e^{i k phi}` at the first bin centre, `(L, 2)`: moves the grid of the FFT onto the bin centres."""
+        first = phase(torch.tensor(1.0 / self.out_features - 1.0, dtype=torch.float64), self.extension)
+        angle = torch.arange(length, dtype=torch.float64) * first
+        return torch.stack([angle.cos(), angle.sin()], dim=-1).float()
 
 
-class Density:
-    """Densities on [-1, 1] given by their amplitudes.
-
-    Args:
-        amplitudes: `(..., 2 (N + 1))`, as `FourierLinear.amplitudes` gives them.
-        extension: `periodic` or `even`.
-    """
-
-    def __init__(self, amplitudes: Tensor, extension: str = "periodic") -> None:
-        c = autocorrelation(amplitudes)
-        c = c[..., 1:] / c[..., :1].real.clamp(min=torch.finfo(amplitudes.dtype).tiny)
-        self.even = extension == "even"
-        self.cosine, self.sine = c.real, torch.zeros_like(c.imag) if self.even else -c.imag
-        self.orders = torch.arange(1, c.shape[-1] + 1, device=c.device, dtype=amplitudes.dtype)
-
-    def _angles(self, z: Tensor) -> Tensor:
-        theta = 0.5 * math.pi * (z + 1.0) if self.even else math.pi * z
-        return theta[..., None] * self.orders
-
-    def pdf(self, z: Tensor) -> Tensor:
-        """Density at `z (...)`."""
-        angles = self._angles(z)
-        return (0.5 + (self.cosine * angles.cos() + self.sine * angles.sin()).sum(-1)).clamp(min=0.0)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Its logarithm, for maximum likelihood."""
-        return self.pdf(z).clamp(min=1e-12).log()
-
-    def cdf(self, z: Tensor) -> Tensor:
-        """Probability below `z (...)`, in closed form."""
-        angles, start = self._angles(z), self._angles(torch.full_like(z, -1.0))
-        rate = self.orders * (0.5 * math.pi if self.even else math.pi)
-        waves = self.cosine * (angles.sin() - start.sin()) - self.sine * (angles.cos() - start.cos())
-        return 0.5 * (z + 1.0) + (waves / rate).sum(-1)
-
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw from each `(...)`, by bisection of the distribution function."""
-        shape, device = self.cosine.shape[:-1], self.cosine.device
-        wanted = torch.rand(shape, generator=generator, device=device, dtype=self.cosine.dtype)
-        low, high = torch.full_like(wanted, -1.0), torch.full_like(wanted, 1.0)
-        for _ in range(_BISECTIONS):
-            middle = 0.5 * (low + high)
-            below = self.cdf(middle) < wanted
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return 0.5 * (low + high)
-
-
-def autocorrelation(amplitudes: Tensor) -> Tensor:
-    """`c_0 .. c_N` (complex) of amplitudes `(..., 2 (N + 1))` given as real parts, then imaginary parts."""
-    real, imaginary = amplitudes.chunk(2, -1)
-    n = real.shape[-1]
-    spectrum = torch.fft.fft(torch.complex(real, imaginary), n=2 * n)
-    return torch.fft.ifft(spectrum.real.square() + spectrum.imag.square(), n=2 * n)[..., :n]
-
-
-def _basis(z: Tensor, num_frequencies: int, extension: str) -> Tensor:
-    """What amplitudes are multiplied with, `(2 (N + 1), columns)`: columns are squared and added in pairs.
-
-    Periodic: real part, imaginary part of the series. Even: cosines and sines of the real parts, then those of the
-    imaginary parts; `|F(theta)|^2 + |F(-theta)|^2` is twice the sum of the four squares.
-    """
-    orders = torch.arange(num_frequencies + 1, dtype=z.dtype)[:, None]
-    angles = orders * (0.5 * math.pi * (z + 1.0) if extension == "even" else math.pi * z)
-    cos, sin = angles.cos(), angles.sin()
-    if extension == "periodic":
-        return torch.cat([torch.cat([cos, sin], 1), torch.cat([-sin, cos], 1)])
-    zero = torch.zeros_like(cos)
-    return torch.cat([torch.cat([cos, sin, zero, zero], 1), torch.cat([zero, zero, cos, sin], 1)])
+def _check(
+    in_features: int,
+    out_features: int,
+    num_frequencies: int,
+    gamma: float,
+    floor: float,
+    init_scale: float,
+    extension: str,
+    penalty: str,
+) -> None:
+    for name, value, least in (
+        ("in_features", in_features, 1),
+        ("out_features", out_features, 2),
+        ("num_frequencies", num_frequencies, 1),
+        ("gamma", gamma, 0),
+        ("floor", floor, 0),
+    ):
+        if value < least:
+            raise ConfigError(f"FourierLinear: {name}={value} must be at least {least}")
+    if init_scale <= 0.0:
+        raise ConfigError(f"FourierLinear: init_scale={init_scale} must be positive")
+    if extension not in EXTENSIONS:
+        raise ConfigError(f"FourierLinear: extension='{extension}' must be one of {', '.join(EXTENSIONS)}")
+    if penalty not in PENALTIES:
+        raise ConfigError(f"FourierLinear: penalty='{penalty}' must be one of {', '.join(PENALTIES)}")

@@ -1,28 +1,32 @@
-"""One softmax over uniform bins per action component, all at once (RT-2, Brohan et al. 2023, arXiv:2307.15818).
+"""A softmax over uniform bins for every action scalar (RT-2, Brohan et al. 2023, arXiv:2307.15818).
 
-Deviation: RT-2 emits the bins as text tokens, one after the other; here the whole chunk is predicted in parallel.
+As many bins as there and in OpenVLA (Kim et al. 2024, arXiv:2406.09246).
+
+Deviations: all scalars of a chunk at once instead of one token after another, hence independent of each other given
+the feature; the bins have an output layer of their own, shared by all scalars, instead of the least used words of a
+language model; bounds of the bins are [-1, 1], quantiles being the normaliser's affair.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from embodied.core.errors import ConfigError
-from embodied.policies.heads.base import ActionHead, masked_mean, with_prefix
+from embodied.policies.heads.base import ActionHead, masked_mean, uniform_noise
+from embodied.policies.heads.scalars import ScalarFeatures, bin_cost, from_bins, pick
 
 
 class BinnedHead(ActionHead):
-    """Bins of equal width on [-1, 1].
+    """Cross entropy over bins.
 
     Args:
         feature_size: F.
         chunk_size: T.
         action_size: A.
-        bins: how many.
-        hidden_size: of the MLP, and of each component's own feature.
-        temperature: of the draw; 0 takes the most probable bin.
+        bins: per action scalar.
+        hidden_size: of the MLP.
+        scalar_size: of the feature of one scalar.
+        temperature: 0 takes the likeliest bin, else bins are drawn of `softmax(logits / temperature)`.
     """
 
     def __init__(
@@ -31,86 +35,35 @@ class BinnedHead(ActionHead):
         feature_size: int,
         chunk_size: int,
         action_size: int,
-        bins: int = 64,
+        bins: int = 256,
         hidden_size: int = 256,
+        scalar_size: int = 64,
         temperature: float = 0.0,
     ) -> None:
         super().__init__(feature_size=feature_size, chunk_size=chunk_size, action_size=action_size)
-        if bins < 2 or temperature < 0:
-            raise ConfigError(f"bins={bins} must be at least 2, temperature={temperature} not negative")
+        self.at_least(2, bins=bins)
+        self.at_least(1, hidden_size=hidden_size, scalar_size=scalar_size)
+        self.at_least(0, temperature=temperature)
         self.bins, self.temperature = bins, temperature
-        self.components = ComponentFeatures(feature_size, chunk_size, action_size, hidden_size)
-        self.last = nn.Linear(self.components.size, bins)
-
-    def loss(self, features: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
-        """Mean cross entropy per component [nats]."""
-        self.check(features, actions, mask)
-        logits = self.last(self.components(features))
-        wanted = bin_of(actions, self.bins)
-        cross = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), reduction="none").reshape(actions.shape)
-        return masked_mean(cross, mask)
-
-    @torch.no_grad()
-    def sample(
-        self, features: Tensor, generator: torch.Generator | None = None, *, prefix: Tensor | None = None
-    ) -> Tensor:
-        """Centres of the most probable, or of drawn bins."""
-        logits = self.last(self.components(features))
-        return with_prefix(centre_of(draw(logits, self.temperature, generator), self.bins), prefix)
-
-    def new_embodiment(self, action_size: int) -> None:
-        """Fresh features per component; the bins' layer is shared by all and stays."""
-        self.action_size = action_size
-        self.components.new_embodiment(action_size)
-
-
-class ComponentFeatures(nn.Module):
-    """One feature per step and component `(B, T, A, size)`: an MLP, then a linear map for each of the T x A.
-
-    Args:
-        feature_size: F.
-        chunk_size: T.
-        action_size: A.
-        hidden_size: of the MLP.
-        size: of each component's feature.
-    """
-
-    def __init__(
-        self, feature_size: int, chunk_size: int, action_size: int, hidden_size: int = 256, size: int = 32
-    ) -> None:
-        super().__init__()
-        self.size, self.chunk_size = size, chunk_size
-        self.body = nn.Sequential(
-            nn.LayerNorm(feature_size),
-            nn.Linear(feature_size, hidden_size),
-            nn.GELU(),
-            nn.Linear(hidden_size, hidden_size),
-            nn.GELU(),
+        self.body = ScalarFeatures(
+            feature_size=feature_size,
+            chunk_size=chunk_size,
+            action_size=action_size,
+            hidden_size=hidden_size,
+            scalar_size=scalar_size,
         )
-        self.each = nn.Linear(hidden_size, chunk_size * action_size * size)
+        self.logits = nn.Linear(scalar_size, bins)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """`(B, F)` to `(B, T, A, size)`."""
-        return self.each(self.body(features)).reshape(len(features), self.chunk_size, -1, self.size)
+    def _loss(self, features: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
+        return masked_mean(bin_cost(self.logits(self.body(features)), actions), mask)
+
+    def _sample(self, features: Tensor, generator: torch.Generator | None, prefix: Tensor | None) -> Tensor:
+        logits = self.logits(self.body(features))
+        uniform = uniform_noise(logits.shape[:-1], logits, generator) if self.temperature else None
+        return from_bins(pick(logits, self.temperature, uniform), self.bins)
 
     def new_embodiment(self, action_size: int) -> None:
-        """A fresh last layer."""
-        self.each = nn.Linear(self.each.in_features, self.chunk_size * action_size * self.size)
-
-
-def bin_of(actions: Tensor, bins: int) -> Tensor:
-    """Indices of the bins of actions in [-1, 1]."""
-    return ((actions + 1.0) * (0.5 * bins)).long().clamp(0, bins - 1)
-
-
-def centre_of(index: Tensor, bins: int) -> Tensor:
-    """Centres of bins."""
-    return (index.to(torch.float32) + 0.5) * (2.0 / bins) - 1.0
-
-
-def draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
-    """Indices drawn from logits `(..., m)`; temperature 0 takes the largest."""
-    if temperature == 0.0:
-        return logits.argmax(-1)
-    chances = (logits.float() / temperature).softmax(-1).flatten(0, -2)
-    return torch.multinomial(chances, 1, generator=generator).reshape(logits.shape[:-1])
+        """A fresh projection to the features of the scalars; the shared output layer is kept."""
+        self.at_least(1, action_size=action_size)
+        self.action_size = action_size
+        self.body.new_embodiment(action_size)

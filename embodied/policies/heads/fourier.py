@@ -1,36 +1,43 @@
-"""Fourier densities per action component (Gillman et al. 2024, arXiv:2410.22269, as an action head).
+"""A smooth density for every action scalar (Gillman et al. 2025, Fourier Head, arXiv:2410.22269).
 
-Deviations: continuous actions instead of bins when drawing, and the even extension by default, because expert actions
-lie at their limits in a third of all samples; see `embodied.policies.fourier`.
+Deviations: the densities of all scalars come of one layer with shared weights over a feature of each scalar; the even
+extension is the default, because robots' actions lie at their limits and a periodic density moves mass from one limit
+to the other; a likelihood without bins is offered, with a uniform share that bounds its gradient; with the periodic
+extension actions are mapped to [-0.9, 0.9].
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from embodied.core.errors import ConfigError
 from embodied.policies.fourier import FourierLinear
-from embodied.policies.heads.base import ActionHead, masked_mean, with_prefix
-from embodied.policies.heads.binned import ComponentFeatures, bin_of, centre_of
+from embodied.policies.fourier_series import Extension
+from embodied.policies.heads.base import ActionHead, masked_mean, uniform_noise
+from embodied.policies.heads.scalars import ScalarFeatures, bin_cost, from_bins, pick
 
-_PERIODIC_SPAN = 0.9  # of [-1, 1]: what lies at a limit then leaks to neither side
+PERIODIC_RANGE = 0.9
+UNIFORM_SHARE = 1e-3
 
 
 class FourierHead(ActionHead):
-    """One smooth density per step and component, from one shared layer.
+    """Cross entropy over bins of a Fourier density, or its exact likelihood.
 
     Args:
         feature_size: F.
         chunk_size: T.
         action_size: A.
-        bins: in which the density is trained by cross entropy.
-        num_frequencies: N.
-        gamma: weight of the smoothness penalty.
+        num_frequencies: N of the series.
+        bins: of the cross entropy, of `bins` and of `mode`.
+        hidden_size: of the MLP.
+        scalar_size: of the feature of one scalar.
+        likelihood: `bins` (the paper's cross entropy) or `density` (of the action itself).
+        sampling: `mode` (the likeliest bin), `bins` (drawn) or `density` (drawn without bins, by inversion).
         extension: `even` or `periodic`.
-        hidden_size: of the MLP before.
-        draw: `mode` takes the most probable bin's centre, `sample` draws a continuous action.
+        gamma: weight of the smoothness penalty.
+        penalty: `scale_invariant` or `published`.
     """
 
     def __init__(
@@ -39,50 +46,51 @@ class FourierHead(ActionHead):
         feature_size: int,
         chunk_size: int,
         action_size: int,
-        bins: int = 64,
         num_frequencies: int = 16,
-        gamma: float = 0.0,
-        extension: str = "even",
+        bins: int = 256,
         hidden_size: int = 256,
-        draw: str = "mode",
+        scalar_size: int = 64,
+        likelihood: Literal["bins", "density"] = "bins",
+        sampling: Literal["mode", "bins", "density"] = "mode",
+        extension: Extension = "even",
+        gamma: float = 0.0,
+        penalty: Literal["published", "scale_invariant"] = "scale_invariant",
     ) -> None:
         super().__init__(feature_size=feature_size, chunk_size=chunk_size, action_size=action_size)
-        if draw not in ("mode", "sample"):
-            raise ConfigError(f"draw={draw!r} is neither 'mode' nor 'sample'")
-        self.bins, self.draw = bins, draw
-        self.span = _PERIODIC_SPAN if extension == "periodic" else 1.0
-        self.components = ComponentFeatures(feature_size, chunk_size, action_size, hidden_size)
-        self.last = FourierLinear(
-            self.components.size,
-            bins,
-            num_frequencies=num_frequencies,
-            gamma=gamma,
-            extension=extension,
-            penalty="scale_invariant",
-            init_scale=0.1,
+        self.at_least(1, hidden_size=hidden_size, scalar_size=scalar_size)
+        self.one_of(("bins", "density"), likelihood=likelihood)
+        self.one_of(("mode", "bins", "density"), sampling=sampling)
+        self.bins, self.likelihood, self.sampling = bins, likelihood, sampling
+        self.range = PERIODIC_RANGE if extension == "periodic" else 1.0
+        self.body = ScalarFeatures(
+            feature_size=feature_size,
+            chunk_size=chunk_size,
+            action_size=action_size,
+            hidden_size=hidden_size,
+            scalar_size=scalar_size,
+        )
+        self.series = FourierLinear(
+            scalar_size, bins, num_frequencies=num_frequencies, gamma=gamma, extension=extension, penalty=penalty
         )
 
-    def loss(self, features: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
-        """Mean cross entropy per component [nats] and the penalty."""
-        self.check(features, actions, mask)
-        logits = self.last(self.components(features))
-        wanted = bin_of(actions * self.span, self.bins)
-        cross = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), reduction="none").reshape(actions.shape)
-        return masked_mean(cross, mask) + self.last.gamma * self.last.penalty
-
-    @torch.no_grad()
-    def sample(
-        self, features: Tensor, generator: torch.Generator | None = None, *, prefix: Tensor | None = None
-    ) -> Tensor:
-        """See `ActionHead.sample`."""
-        component = self.components(features)
-        if self.draw == "mode":
-            chunk = centre_of(self.last(component).argmax(-1), self.bins)
+    def _loss(self, features: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
+        x, target = self.body(features), actions * self.range
+        if self.likelihood == "density":
+            cost = -self.series.distribution(x).log_prob(target, floor=UNIFORM_SHARE)
         else:
-            chunk = self.last.density(component).sample(generator)
-        return with_prefix((chunk / self.span).clamp(-1.0, 1.0), prefix)
+            cost = bin_cost(self.series(x), target)
+        return masked_mean(cost, mask) + self.series.penalty
+
+    def _sample(self, features: Tensor, generator: torch.Generator | None, prefix: Tensor | None) -> Tensor:
+        x = self.body(features)
+        if self.sampling == "density":
+            return self.series.distribution(x).sample(generator) / self.range
+        logits = self.series(x)
+        uniform = uniform_noise(logits.shape[:-1], logits, generator) if self.sampling == "bins" else None
+        return from_bins(pick(logits, 1.0, uniform), self.bins) / self.range
 
     def new_embodiment(self, action_size: int) -> None:
-        """Fresh features per component; the Fourier layer is shared by all and stays."""
+        """A fresh projection to the features of the scalars; the shared Fourier layer is kept."""
+        self.at_least(1, action_size=action_size)
         self.action_size = action_size
-        self.components.new_embodiment(action_size)
+        self.body.new_embodiment(action_size)

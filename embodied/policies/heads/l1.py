@@ -1,11 +1,14 @@
-"""L1 regression of a whole chunk (parallel decoding as in OpenVLA-OFT, Kim et al. 2025, arXiv:2502.19645)."""
+"""L1 regression of a whole chunk (parallel decoding as in OpenVLA-OFT, Kim et al. 2025, arXiv:2502.19645).
+
+Deviation: one feature per chunk instead of one hidden state per action token.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from embodied.policies.heads.base import ActionHead, masked_mean, with_prefix
+from embodied.policies.heads.base import ActionHead, fresh_linear, masked_mean
 
 
 class L1Head(ActionHead):
@@ -20,6 +23,7 @@ class L1Head(ActionHead):
 
     def __init__(self, *, feature_size: int, chunk_size: int, action_size: int, hidden_size: int = 256) -> None:
         super().__init__(feature_size=feature_size, chunk_size=chunk_size, action_size=action_size)
+        self.at_least(1, hidden_size=hidden_size)
         self.body = nn.Sequential(
             nn.LayerNorm(feature_size),
             nn.Linear(feature_size, hidden_size),
@@ -29,21 +33,17 @@ class L1Head(ActionHead):
         )
         self.last = nn.Linear(hidden_size, chunk_size * action_size)
 
-    def loss(self, features: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
-        """Mean absolute error."""
-        self.check(features, actions, mask)
+    def _loss(self, features: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
         return masked_mean((self._chunk(features) - actions).abs(), mask)
 
-    def sample(
-        self, features: Tensor, generator: torch.Generator | None = None, *, prefix: Tensor | None = None
-    ) -> Tensor:
-        """The median chunk."""
-        return with_prefix(self._chunk(features).clamp(-1.0, 1.0), prefix)
+    def _sample(self, features: Tensor, generator: torch.Generator | None, prefix: Tensor | None) -> Tensor:
+        return self._chunk(features)
 
     def _chunk(self, features: Tensor) -> Tensor:
         return self.last(self.body(features)).reshape(-1, self.chunk_size, self.action_size)
 
     def new_embodiment(self, action_size: int) -> None:
         """A fresh last layer."""
+        self.at_least(1, action_size=action_size)
         self.action_size = action_size
-        self.last = nn.Linear(self.last.in_features, self.chunk_size * action_size)
+        self.last = fresh_linear(self.last, out_features=self.chunk_size * action_size)

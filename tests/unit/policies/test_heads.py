@@ -17,7 +17,7 @@ from embodied.policies.heads.base import ActionHead
 NAMES = sorted(path.stem for path in (conf_dir() / "head").glob("*.yaml"))
 SMALL = {
     "mlp": {"width": 32, "depth": 2},
-    "unet": {"down_dims": [8, 16, 16], "time_size": 16},
+    "unet": {"down_dims": [8, 16, 16], "groups": 4, "time_size": 16},
     "dit": {"width": 16, "depth": 2, "heads": 2},
 }
 DENOISERS = [f"{head}:{name}" for head in ("diffusion", "flow") for name in SMALL]
@@ -39,6 +39,8 @@ def make(variant: str, **more: object) -> ActionHead:
     if name in ("diffusion", "flow"):
         denoiser = way if way in SMALL else "mlp"
         config |= {"denoiser": denoiser, "denoiser_options": SMALL[denoiser]}
+    else:
+        config |= {"hidden_size": 32} | ({} if name == "l1" else {"scalar_size": 16, "bins": 64})
     config |= {
         "density": {"likelihood": "density", "sampling": "density"},
         "periodic": {"extension": "periodic", "sampling": "bins"},
@@ -65,7 +67,7 @@ def loss_of(head: ActionHead, *arguments: torch.Tensor) -> torch.Tensor:
     return head.loss(*arguments)
 
 
-def trained(head: ActionHead, data: torch.Tensor, steps: int, rows: int = 256, lr: float = 2e-3) -> ActionHead:
+def trained(head: ActionHead, data: torch.Tensor, steps: int, rows: int = 128, lr: float = 2e-3) -> ActionHead:
     """Trained without information in the feature, on chunks `(n, T, A)`."""
     adam = torch.optim.Adam(head.parameters(), lr=lr)
     fade = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
@@ -123,6 +125,15 @@ def test_the_prefix_is_kept_exactly(variant, committed):
     assert torch.equal(chunk[:, :committed], actions[:, :committed])
 
 
+@pytest.mark.parametrize("name", ["diffusion:dit", "diffusion:sample", "flow:unet"])
+def test_a_prefix_is_continued_without_gradients_around(name):
+    head, (features, actions, _) = make(name), batch()
+    with torch.inference_mode():
+        chunk = head.sample(features.clone(), seeded(), prefix=actions[:, :2].clone())
+    assert not chunk.requires_grad
+    assert all(weight.grad is None for weight in head.parameters())
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_weights_make_the_round_trip(variant):
     head, features = make(variant), batch()[0]
@@ -159,7 +170,7 @@ def test_a_new_embodiment_changes_only_what_knows_the_actions(variant):
 def test_both_modes_are_learned(variant):
     noise = 0.05 * torch.randn(2000, 1, 1, generator=seeded())
     data = 0.6 * torch.randint(2, (2000, 1, 1), generator=seeded(1)).mul(2).sub(1) + noise
-    head = trained(make(variant, chunk_size=1, action_size=1), data, 500)
+    head = trained(make(variant, chunk_size=1, action_size=1), data, 400, lr=4e-3)
     drawn = head.sample(torch.zeros(1000, F), seeded()).flatten()
     assert 0.35 < (drawn > 0).float().mean() < 0.65
     assert ((drawn.abs() > 0.35) & (drawn.abs() < 0.85)).float().mean() > 0.9
@@ -169,7 +180,7 @@ def test_l1_has_one_answer_between_the_modes():
     data = 0.6 * torch.arange(2000).remainder(2).mul(2).sub(1).float()[:, None, None]
     head = trained(make("l1", chunk_size=1, action_size=1), data, 200)
     drawn = head.sample(torch.zeros(1000, F), seeded()).flatten()
-    assert drawn.std() == 0.0
+    assert drawn.std() < 1e-6
     assert drawn[0].abs() < 0.5
 
 
@@ -177,23 +188,27 @@ def test_l1_has_one_answer_between_the_modes():
 def test_a_chunk_goes_on_as_its_prefix_began(name):
     data = torch.rand(4000, 1, 1, generator=seeded()).mul(1.6).sub(0.8).expand(-1, 8, 1)
     options = {"denoiser_options": {"width": 64, "depth": 2}}
-    head = trained(make(name, chunk_size=8, action_size=1, **options), data, 900)
+    head = trained(make(name, chunk_size=8, action_size=1, **options), data, 400)
     prefix = torch.rand(200, 1, 1, generator=seeded(2)).mul(1.2).sub(0.6).expand(-1, 3, 1)
     alone = head.sample(torch.zeros(200, F), seeded())
     after = head.sample(torch.zeros(200, F), seeded(), prefix=prefix)
     overwritten = (alone[:, 3] - prefix[:, 2]).abs().mean()
     continued = (after[:, 3] - prefix[:, 2]).abs().mean()
-    assert continued < 0.35 * overwritten
+    assert continued < 0.3 * overwritten
+    head.guidance = 0.0
+    painted = head.sample(torch.zeros(200, F), seeded(), prefix=prefix)
+    assert continued < 0.6 * (painted[:, 3] - prefix[:, 2]).abs().mean()
 
 
 @pytest.mark.parametrize("variant", DENOISERS)
 def test_every_denoiser_learns(variant):
-    head = make(variant, chunk_size=6)
+    wide = {"denoiser_options": {"down_dims": [16, 32], "groups": 4, "time_size": 16}}
+    head = make(variant, chunk_size=6, **(wide if variant.endswith("unet") else {}))
     data = torch.rand(1, 6, A, generator=seeded()).mul(1.6).sub(0.8)
     before = (head.sample(torch.zeros(64, F), seeded()) - data).square().mean()
-    trained(head, data, 150, rows=32, lr=5e-3)
+    trained(head, data, 120, rows=32, lr=5e-3)
     after = (head.sample(torch.zeros(64, F), seeded()) - data).square().mean()
-    assert after < 0.1 * before
+    assert after < (0.35 if variant.endswith("unet") else 0.12) * before
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 7, 16])
@@ -236,7 +251,12 @@ def test_wrong_shapes_are_named(name):
         ("flow", {"denoiser": "unet", "denoiser_options": {"down_dims": [12, 24]}}, "multiples of groups=8"),
         ("flow", {"denoiser": "unet", "denoiser_options": {"kernel_size": 4}}, "kernel_size=4 must be odd"),
         ("flow", {"denoiser": "dit", "denoiser_options": {"width": 30}}, "width=30 must be a multiple of heads=4"),
-        ("flow", {"denoiser": "embodied.policies.heads.l1.L1Head"}, "is a L1Head, not a Denoiser"),
+        ("flow", {"guidance": -1.0}, "FlowHead: guidance=-1.0 must be at least 0"),
+        (
+            "flow",
+            {"denoiser": "embodied.policies.heads.l1.L1Head", "denoiser_options": {}},
+            "is a L1Head, not a Denoiser",
+        ),
     ],
 )
 def test_wrong_values_are_named(name, wrong, message):
