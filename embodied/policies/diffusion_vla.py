@@ -13,6 +13,8 @@ Deviations:
   exactly the one without reasoning.
 - alpha is 1 as in the released code, not 10 as in the paper, whose reasoning loss was ten times smaller than its
   diffusion loss; here the two are of one size.
+- The released code normalises hidden states and the robot's state together; here the state goes past the normalisation,
+  which would scale it by what is seen.
 - The released code's 1-step shift of actions on real robots is left out.
 
 Legend of shapes: B batch, C cameras, H x W pixels, S state, T chunk, A action, d width.
@@ -29,6 +31,8 @@ from torch import Tensor, nn
 from embodied.core.errors import ConfigError
 from embodied.policies.backbones.base import Backbone, Understanding
 from embodied.policies.heads.base import ActionHead
+
+_SENSE_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class DiffusionVLA(nn.Module):
             self.film = nn.Linear(width, 2 * width)
             nn.init.zeros_(self.film.weight)
             nn.init.zeros_(self.film.bias)
-        self.join = nn.Sequential(nn.LayerNorm(width + state_size), nn.Linear(width + state_size, feature_size))
+        self.join = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, feature_size))
+        self.sense = nn.Sequential(nn.Linear(state_size, _SENSE_SIZE), nn.GELU(), nn.Linear(_SENSE_SIZE, feature_size))
 
     def features(self, understood: Understanding, state: Tensor) -> Tensor:
         """What the head is given, `(B, feature_size)`, for normalised states `(B, S)`."""
@@ -82,7 +87,7 @@ class DiffusionVLA(nn.Module):
         if self.reasoning and understood.reasoning is not None:
             scale, shift = self.film(self.project_reasoning(understood.reasoning)).chunk(2, -1)
             x = x * (1.0 + scale) + shift
-        return self.join(torch.cat([x + understood.prompt, state], -1))
+        return self.join(x + understood.prompt) + self.sense(state)
 
     def forward(
         self,

@@ -25,7 +25,6 @@ class L1Head(ActionHead):
         super().__init__(feature_size=feature_size, chunk_size=chunk_size, action_size=action_size)
         self.at_least(1, hidden_size=hidden_size)
         self.body = nn.Sequential(
-            nn.LayerNorm(feature_size),
             nn.Linear(feature_size, hidden_size),
             nn.GELU(),
             nn.Linear(hidden_size, hidden_size),

@@ -18,7 +18,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -107,6 +107,21 @@ def _openness(v: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.clip(np.linalg.norm(v["fingers.right"] - v["fingers.left"], axis=-1) / MAX_OPENING_M, 0.0, 1.0)
 
 
+@dataclass(frozen=True)
+class Slide:
+    """A joint along which a task's thing travels from its start to where the task is done.
+
+    Attributes:
+        joint: its name.
+        end: its position when the task is done [m].
+        axis: displacement of the thing per metre of the joint, world frame.
+    """
+
+    joint: str
+    end: float
+    axis: tuple[float, float, float]
+
+
 class MetaWorldTask(Task):
     """Base of the fifty tasks. A subclass gives `name`, `env_id`, `quantities`, `objects`, `layout` and `success`.
 
@@ -114,8 +129,11 @@ class MetaWorldTask(Task):
         instruction: what the robot shall do.
         episode_steps: actions per episode; the benchmark's is 500.
         aliases: published names of quantities.
+        start_fraction: (low, high) shares of the way to done at which the thing may start; None starts it where the
+            benchmark does. Tasks of one scene then start alike, and only the instruction tells them apart.
     """
 
+    slide: ClassVar[Slide | None] = None
     env_id: ClassVar[str]
     moved_body: ClassVar[str | None] = None
     # Per object the paths of its position and of its quaternion; None gives zeros in the quaternion's place, as the
@@ -128,8 +146,20 @@ class MetaWorldTask(Task):
         "displacement of the hand along x, y, z (+-1 is +-1 cm) and, last, closing of the fingers (+1 closes, -1 opens)"
     )
 
-    def __init__(self, *, instruction: str, episode_steps: int = 500, aliases: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        instruction: str,
+        episode_steps: int = 500,
+        aliases: Mapping[str, str] | None = None,
+        start_fraction: tuple[float, float] | None = None,
+    ) -> None:
         super().__init__(instruction=instruction, control_dt_s=0.0125, episode_steps=episode_steps, aliases=aliases)
+        if start_fraction is not None and self.slide is None:
+            raise ConfigError(f"task '{self.name}' has no slide: it takes no start_fraction")
+        if start_fraction is not None and not 0.0 <= start_fraction[0] <= start_fraction[1] < 1.0:
+            raise ConfigError(f"start_fraction={tuple(start_fraction)} must rise within [0, 1)")
+        self.start_fraction = start_fraction
 
     def layout(self, draw: np.ndarray) -> Layout:
         """Where things are, for draws `(n, d)` of the benchmark's random vector."""
@@ -230,12 +260,16 @@ class MetaWorldTask(Task):
         draw = rng.uniform(space.low, space.high, (n, space.low.size))
         while not (good := self.accepts(draw)).all():
             draw[~good] = rng.uniform(space.low, space.high, (int((~good).sum()), space.low.size))
-        return self.start_from(draw)
+        if self.start_fraction is None:
+            return self.start_from(draw)
+        return self.start_from(draw, rng.uniform(*self.start_fraction, n))
 
-    def start_from(self, draw: np.ndarray) -> Start:
-        """The starts of given random vectors `(n, d)`."""
+    def start_from(self, draw: np.ndarray, fraction: np.ndarray | None = None) -> Start:
+        """The starts of given random vectors `(n, d)`, the thing already `fraction (n,)` of its way to done."""
         state, control, remembered = self._rested
         n, model, layout = len(draw), self.model, self.layout(draw)
+        if fraction is not None:
+            layout = self._moved_on(layout, fraction)
         states, controls = np.tile(state, (n, 1)), np.tile(control, (n, 1))
         for joint, value in layout.joints.items():
             index = joint_id(model, joint)
@@ -248,6 +282,15 @@ class MetaWorldTask(Task):
             controls[:, self._mocap_columns(self.moved_body)[0]] = layout.body
         parameters = {name: np.tile(value, (n, 1)) for name, value in remembered.items()}
         return Start(states, {**parameters, "goal.position": layout.goal, **layout.parameters}, control=controls)
+
+    def _moved_on(self, layout: Layout, fraction: np.ndarray) -> Layout:
+        assert self.slide is not None
+        joint, first = self.slide.joint, layout.joints.get(self.slide.joint, np.zeros(len(fraction)))
+        step = fraction * (self.slide.end - first)
+        parameters = dict(layout.parameters)
+        if "start.handle" in parameters:
+            parameters["start.handle"] = parameters["start.handle"] + step[:, None] * np.array(self.slide.axis)
+        return replace(layout, joints={**layout.joints, joint: first + step}, parameters=parameters)
 
     def observe(self, world: World) -> np.ndarray:
         """The benchmark's 39 numbers: this moment's 18, those of the step before, the goal; `(..., 39)`."""

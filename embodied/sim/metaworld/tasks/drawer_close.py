@@ -6,7 +6,15 @@ import numpy as np
 
 from embodied.core.quantities import Quantity
 from embodied.core.world import World
-from embodied.sim.metaworld.base import Layout, MetaWorldTask, goal_quantity, hand_quantities, moved, start_quantity
+from embodied.sim.metaworld.base import (
+    Layout,
+    MetaWorldTask,
+    Slide,
+    goal_quantity,
+    hand_quantities,
+    moved,
+    start_quantity,
+)
 from embodied.sim.metaworld.shaping import both, gaussian, long_tail
 from embodied.sim.reads import Frame
 
@@ -43,6 +51,7 @@ class DrawerClose(MetaWorldTask):
         **start_quantity("start.handle", "`handle.position` at the start of the episode"),
         **goal_quantity("the handle itself when the drawer is shut, so 5 cm below `handle.position` then"),
     }
+    slide = Slide("goal_slidey", 0.0, (0.0, 1.0, 0.0))
     objects = (("handle.position", None),)
 
     def layout(self, draw: np.ndarray) -> Layout:

@@ -9,6 +9,7 @@ from embodied.core.world import World
 from embodied.sim.metaworld.base import (
     Layout,
     MetaWorldTask,
+    Slide,
     goal_quantity,
     hand_quantities,
 )
@@ -47,6 +48,7 @@ class DrawerOpen(MetaWorldTask):
         ),
         **goal_quantity("where the handle is when the drawer is open"),
     }
+    slide = Slide("goal_slidey", -_OPENING_M, (0.0, 1.0, 0.0))
     objects = (("handle.position", "drawer.quaternion"),)
 
     def layout(self, draw: np.ndarray) -> Layout:

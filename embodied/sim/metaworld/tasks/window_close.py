@@ -8,7 +8,14 @@ import numpy as np
 
 from embodied.core.quantities import Quantity
 from embodied.core.world import World
-from embodied.sim.metaworld.base import Layout, MetaWorldTask, goal_quantity, hand_quantities, start_quantity
+from embodied.sim.metaworld.base import (
+    Layout,
+    MetaWorldTask,
+    Slide,
+    goal_quantity,
+    hand_quantities,
+    start_quantity,
+)
 from embodied.sim.metaworld.shaping import both, gaussian, long_tail
 from embodied.sim.reads import Frame, Source
 
@@ -68,3 +75,4 @@ class WindowClose(WindowTask):
         "1 cm beyond where the handle is when the window is shut (only x counts)",
     )
     side, first = 0.01, _SLIDE_M
+    slide = Slide("window_slide", 0.0, (1.0, 0.0, 0.0))

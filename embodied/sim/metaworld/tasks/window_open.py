@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from embodied.sim.metaworld.base import Slide
 from embodied.sim.metaworld.shaping import both, long_tail
-from embodied.sim.metaworld.tasks.window_close import WindowTask, window_quantities
+from embodied.sim.metaworld.tasks.window_close import _SLIDE_M, WindowTask, window_quantities
 
 
 def reward(world, action):
@@ -27,3 +28,4 @@ class WindowOpen(WindowTask):
         "4 cm beyond where the handle is when the window is fully open (only x counts)",
     )
     side, first = -0.04, 0.0
+    slide = Slide("window_slide", _SLIDE_M, (1.0, 0.0, 0.0))
