@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embodied.core.policy import Policy
 from embodied.core.writer import Check
 from embodied.rl.job import EVALUATE_SEED, policy_actor
 from embodied.rl.policy import MLPPolicy
@@ -64,15 +65,21 @@ def plan(*, overrides: Sequence[str] = (), **choices: Any) -> dict[str, Any]:
     return found[0]
 
 
-def load_policy(path: str | Path) -> MLPPolicy:
-    """The policy of a run folder, or of a saved policy's own folder."""
+def load_policy(path: str | Path) -> Policy:
+    """The policy of a run folder of `train` or `fit`, or of a saved policy's own folder."""
+    from embodied.deploy.acting import load_policy
+
     path = Path(path)
-    return MLPPolicy.load(path / "policy" if (path / "policy").is_dir() else path)
+    return load_policy(path / "policy" if (path / "policy").is_dir() else path)
 
 
-def evaluate(task: Task | str, policy: MLPPolicy, *, episodes: int = 50, seed: int = 0) -> Evaluation:
+def evaluate(task: Task | str, policy: Policy, *, episodes: int = 50, seed: int = 0) -> Evaluation:
     """Success of a policy on fresh episodes, by the task's own predicate."""
     task = make_task(task) if isinstance(task, str) else task
+    if not isinstance(policy, MLPPolicy):
+        from embodied.policies.trial import try_out
+
+        return try_out(task, policy, episodes=episodes, seed=EVALUATE_SEED + seed)
     return _evaluate(task, policy_actor(policy), episodes=episodes, seed=EVALUATE_SEED + seed)
 
 
