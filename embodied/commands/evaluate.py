@@ -111,5 +111,9 @@ def _fitted(composed) -> int:
     low, high = wilson_interval(sum(total), len(total))
     overall = {"tasks": len(tasks), "rate": sum(total) / len(total), "low": low, "high": high, "episodes": len(total)}
     print(f"all: success {overall['rate']:.1%} [{low:.1%}, {high:.1%}] over {len(total)} episodes")
+    if (folder.parent / "metrics.jsonl").exists():
+        from embodied.policies.fit_report import write_fit_report
+
+        print(f"report: {write_fit_report(folder.parent)}")
     print(json.dumps(overall))
     return 0

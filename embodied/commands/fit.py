@@ -81,6 +81,7 @@ def _prepared(config, dataset, trusted_packages):
 
 def _fit(fit, folder) -> int:
     from embodied.commands.progress import FitProgress
+    from embodied.policies.fit_report import write_fit_report
 
     size = sum(p.numel() for p in fit.network.parameters())
     last: dict[str, dict[str, float]] = {}
@@ -95,5 +96,6 @@ def _fit(fit, folder) -> int:
         policy = fit.run(folder.path, report)
     folder.finish({"kind": "fit", "steps": fit.step, "weights": size, "losses": last})
     print(f"policy:  {policy}")
+    print(f"report:  {write_fit_report(folder.path)}")
     print(f"try it:  embodied evaluate policy={folder.path} tasks=[...]")
     return 0

@@ -103,6 +103,10 @@ def test_fit_evaluate_and_serve(place):
     assert last["episodes"] == 4
     assert last["low"] <= last["rate"] <= last["high"]
     assert sorted(p.name for p in (folder / "videos").iterdir()) == ["press_button.mp4", "reach.mp4"]
+    page = (folder / "report.html").read_text()
+    assert "of 4 episodes succeeded" in page
+    assert page.count("data:video/mp4") == 2
+    assert "loss of the action head" in page
     assert "is complete" in run(place, "fit", f"resume={folder}")
     _served(place, folder)
 
