@@ -37,17 +37,19 @@ from embodied.rl.writing import make_task
 
 TASKS = ["button-press", "drawer-open", "drawer-close", "window-open", "window-close", "door-open"]
 BASE_S, SEED_OF_STARTS, EPISODE_STEPS = 420.0, 777, 200
-# row -> (head, reasoning, times the budget), or LeRobot's policy and times the budget
+X0 = {"prediction": "sample"}  # the denoiser says what the chunk is, not what the noise was
+# row -> (head, its settings, reasoning, times the budget), or LeRobot's policy and times the budget
 ROWS: dict[str, tuple[Any, ...]] = {
-    "l1": ("l1", False, 1),
-    "binned": ("binned", False, 1),
-    "fourier": ("fourier", False, 1),
-    "diffusion": ("diffusion", False, 1),
-    "flow": ("flow", False, 1),
-    "flow, reasoning": ("flow", True, 1),
-    "flow x4": ("flow", False, 4),
-    "flow, reasoning x4": ("flow", True, 4),
-    "diffusion x4": ("diffusion", False, 4),
+    "l1": ("l1", {}, False, 1),
+    "binned": ("binned", {}, False, 1),
+    "fourier": ("fourier", {}, False, 1),
+    "diffusion": ("diffusion", {}, False, 1),
+    "diffusion, x0": ("diffusion", X0, False, 1),
+    "flow": ("flow", {}, False, 1),
+    "flow, reasoning": ("flow", {}, True, 1),
+    "flow x4": ("flow", {}, False, 4),
+    "flow, reasoning x4": ("flow", {}, True, 4),
+    "diffusion, x0 x4": ("diffusion", X0, False, 4),
     "LeRobot ACT": ("act", 1),
     "LeRobot Diffusion Policy": ("diffusion", 1),
     "LeRobot ACT x4": ("act", 4),
@@ -68,10 +70,12 @@ def recorded(work: Path, tasks: list[str], episodes: int) -> Dataset:
     return Dataset(folder)
 
 
-def fitted(dataset: Dataset, folder: Path, head: str, reasoning: bool, budget_s: float, seed: int) -> dict[str, Any]:
+def fitted(
+    dataset: Dataset, folder: Path, head: dict[str, Any], reasoning: bool, budget_s: float, seed: int
+) -> dict[str, Any]:
     """Fits one policy within the budget; its size, steps and CPU seconds."""
     parts = {"policy": {**part("policy/diffusion_vla"), "reasoning": reasoning}, "backbone": part("backbone/light")}
-    architecture = architecture_for(dataset, **parts, head=part(f"head/{head}"))
+    architecture = architecture_for(dataset, **parts, head=head)
 
     def made(steps: int) -> Fit:
         settings = {k: v for k, v in part("fit")["settings"].items() if k not in ("steps", "seed")}
@@ -123,7 +127,8 @@ def run_row(name: str, seed: int, work: Path, dataset: Dataset, given: argparse.
     if len(what) == 2:
         return peer(what[0], dataset, budget, seed, tasks, given.episodes)
     with tempfile.TemporaryDirectory() as scratch:
-        row = fitted(dataset, Path(scratch), what[0], what[1], budget, seed)
+        head = {**part(f"head/{what[0]}"), **what[1]}
+        row = fitted(dataset, Path(scratch), head, what[2], budget, seed)
         return {**row, "success": tried(Path(scratch), tasks, given.episodes, seed), "episodes": given.episodes}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import Metric, finish
-from vla import fitted, slug
+from vla import fitted, part, slug
 
 from embodied.core.files import read_json, write_json
 from embodied.core.stats import wilson_interval
@@ -94,7 +94,7 @@ def main() -> int:
             path = work / "rows" / f"language-{slug(given.head)}.seed{seed}.json"
             if not path.exists():
                 with tempfile.TemporaryDirectory() as scratch:
-                    row = fitted(Dataset(folder), Path(scratch), given.head, True, budget, seed)
+                    row = fitted(Dataset(folder), Path(scratch), part(f"head/{given.head}"), True, budget, seed)
                     row["told"] = measured(VLAPolicy.load(Path(scratch) / "policy"), episodes, 555 + seed)
                 write_json(path, row)
             rows.append(read_json(path))

@@ -56,7 +56,7 @@ class FitSettings:
     warmup_steps: int = 100
     clip_norm: float = 1.0
     ema_power: float = 0.75
-    shift_pixels: int = 3
+    shift_pixels: int = 1
     validation_share: float = 0.05
     validate_every: int = 500
     save_every: int = 500
