@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-HELP = """embodied record tasks=[<task>, ...] dataset=<folder> [key=value ...]
+HELP = """embodied record robot=<name> teleop=leader dataset=<folder> instruction="..." [port=... leader_port=... ...]
+       embodied record tasks=[<task>, ...] dataset=<folder> [key=value ...]
 
 An expert acts in simulation; what the robot saw, sensed, did and said becomes a dataset in the LeRobot v3 layout, with
 every quantity of the world beside it. A dataset that exists is continued; a killed recording loses the open episode.
@@ -15,6 +16,8 @@ every quantity of the world beside it. A dataset that exists is continued; a kil
   noise=[0,0.1,0.3]      on what is executed; what is recorded as action stays right
   seed=0
 
+With robot=, a person leads a real arm (or its twin); the keys are those of `embodied robot teleop`.
+
 examples:
   embodied record tasks=[metaworld/drawer-open,metaworld/drawer-close] dataset=datasets/drawer episodes=30
   embodied record tasks=[reach] expert=runs/<day>/<run> dataset=datasets/reach
@@ -23,9 +26,25 @@ examples:
 
 def run(arguments: list[str]) -> int:
     """Runs the command."""
+    named = [word.partition("=")[2] for word in arguments if word.startswith("robot=")]
+    if named:
+        return _from_robot(named[0], [word for word in arguments if not word.startswith("robot=")])
     from embodied.commands.compose import run_composed
 
     return run_composed("record", arguments, execute)
+
+
+def _from_robot(name: str, rest: list[str]) -> int:
+    """A demonstration by hand: `embodied robot teleop` into a dataset."""
+    from embodied.commands.robot import run as robot
+    from embodied.core.errors import ConfigError, UnknownNameError
+
+    ways = [word.partition("=")[2] for word in rest if word.startswith("teleop=")]
+    if ways != ["leader"]:
+        raise UnknownNameError("way to teleoperate", ways[0] if ways else "", ["leader"], "teleop=")
+    if not any(word.startswith("dataset=") for word in rest):
+        raise ConfigError("where to? dataset=<folder>")
+    return robot(["teleop", name, *(word for word in rest if not word.startswith("teleop="))])
 
 
 def execute(composed) -> int:

@@ -18,6 +18,7 @@ identify   swings every joint about home_rad and fits friction, damping and dela
   safety=tabletop        the envelope (home, park)
   leader_port=<device> leader_calibration=<file>   the arm that leads (teleop)
   seconds=8  to=<file>   how long to swing, and where the result goes (teleop, identify)
+  dataset=<folder> instruction="..."   the motion becomes an episode of a dataset (teleop)
   confirmed_by=<name>    who stands beside the robot; asked for at the keyboard otherwise
 
 examples:
@@ -27,6 +28,7 @@ examples:
 """
 DEFAULTS: dict[str, Any] = {"port": None, "calibration": None, "safety": "tabletop", "confirmed_by": None}
 DEFAULTS |= {"seconds": 8.0, "to": None, "leader_port": None, "leader_calibration": None}
+DEFAULTS |= {"dataset": None, "instruction": None}
 ACTIONS = ("check", "calibrate", "home", "park", "teleop", "identify")
 
 
@@ -194,6 +196,8 @@ def _teleop(robot: Mapping[str, Any], values: Mapping[str, Any], loop: Any, cloc
     from embodied.deploy.pacer import Pacer
     from embodied.deploy.teleop import follow_leader
 
+    if values["dataset"] and not values["instruction"]:
+        raise ConfigError('dataset= needs instruction="...": what is shown, as a person would say it')
     if not values["leader_port"] or not values["leader_calibration"]:
         raise ConfigError("teleop needs leader_port=<device> and leader_calibration=<its LeRobot file>")
     leader = build(robot["driver"], port=str(values["leader_port"]), calibration=str(values["leader_calibration"]))
@@ -207,6 +211,14 @@ def _teleop(robot: Mapping[str, Any], values: Mapping[str, Any], loop: Any, cloc
         print(f"ended: {error}")
     finally:
         leader.disconnect()
+    if values["dataset"] and cycles:
+        from embodied.deploy.recording import record_cycles
+
+        settings = {"rate_hz": 1.0 / loop.gate.dt_s, "instruction": str(values["instruction"])}
+        index = record_cycles(
+            Path(str(values["dataset"])), cycles, loop.robot.joints, **settings, robot_type=loop.robot.name
+        )
+        print(f"episode {index} of dataset {values['dataset']}")
     path = Path(str(values["to"] or "teleop.npz"))
     np.savez_compressed(
         path,

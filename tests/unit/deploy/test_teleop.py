@@ -6,7 +6,10 @@ from arms import HOME, bench, robot_config, ticks
 
 from embodied.core.clock import VirtualClock
 from embodied.core.errors import ConfigError, RobotError
+from embodied.data import doctor
+from embodied.data.dataset import Dataset
 from embodied.deploy.opening import start_twin
+from embodied.deploy.recording import record_cycles
 from embodied.deploy.teleop import follow_leader
 from robots.so101 import so101
 
@@ -91,3 +94,19 @@ def test_another_robot_cannot_lead(pair):
     leader.joints = tuple(reversed(leader.joints))
     with pytest.raises(ConfigError, match="in that order"):
         follow_leader(loop, leader, lambda: None, seconds=0.1)
+
+
+def test_a_motion_becomes_an_episode(pair, tmp_path):
+    loop, cycles = pair[0], []
+    played(pair, [np.array(HOME)] * 40, cycles)
+    settings = {"rate_hz": 1.0 / loop.gate.dt_s, "instruction": "Stay.", "robot_type": "so101"}
+    for expected in (0, 1):
+        assert record_cycles(tmp_path / "d", cycles, loop.robot.joints, **settings) == expected
+    dataset = Dataset(tmp_path / "d")
+    assert doctor.examine(tmp_path / "d") == []
+    assert dataset.tasks == ["Stay."]
+    assert dataset.features["action"].names[0] == f"{loop.robot.joints[0]}.pos"
+    assert np.allclose(dataset.column("action")[: len(cycles)], [c.sent for c in cycles], atol=1e-6)
+    assert np.allclose(dataset.column("observation.state")[: len(cycles)], [c.state.position_rad for c in cycles], atol=1e-6)
+    with pytest.raises(ConfigError, match="no control period"):
+        record_cycles(tmp_path / "d", [], loop.robot.joints, **settings)
