@@ -45,7 +45,7 @@ demo-robot: install
 # Demonstrations, a policy from nothing, its success at places that no demonstration had.
 demo-vla: install
 	rm -rf runs/demo-vla && $(BIN)/embodied record $(VLA_TASKS) dataset=runs/demo-vla/demonstrations episodes=30
-	$(BIN)/embodied fit dataset=runs/demo-vla/demonstrations runs_dir=runs/demo-vla/fit head=flow settings.steps=1000
+	$(BIN)/embodied fit dataset=runs/demo-vla/demonstrations runs_dir=runs/demo-vla/fit head=flow settings.steps=1000 n_threads=1
 	$(BIN)/embodied evaluate policy=$$(ls -d runs/demo-vla/fit/*/*) $(VLA_TASKS) episodes=20 episode_steps=200
 
 # Milliseconds and many repeats on the twins, which the default suite leaves out.
