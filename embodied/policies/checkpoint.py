@@ -16,7 +16,8 @@ from torch import nn
 
 from embodied.core.build import build
 from embodied.core.errors import CheckpointError, EmbodiedError
-from embodied.core.files import read_json, write_bytes, write_json
+from embodied.core.files import write_bytes, write_json
+from embodied.core.saved import read_saved
 from embodied.policies.diffusion_vla import DiffusionVLA
 from embodied.policies.normalization import Normalization
 
@@ -87,16 +88,7 @@ def load_parts(folder: Path, trusted_packages: Sequence[str] = ()) -> tuple[Diff
         CheckpointError: missing, altered, truncated, of another format, or parts that do not fit; names which.
     """
     folder = Path(folder)
-    try:
-        manifest = read_json(folder / "manifest.json")
-        data = (folder / "model.safetensors").read_bytes()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"no policy in {folder}: {error}") from None
-    found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-    if found != FORMAT:
-        raise CheckpointError(f"{folder} is of format {found!r}; this version reads {FORMAT}")
-    if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
-        raise CheckpointError(f"{folder / 'model.safetensors'} was altered or truncated (sha256 differs)")
+    manifest, data = read_saved(folder, "model.safetensors", FORMAT)
     rest = {key: manifest.get(key) for key in ("architecture", "normalization")}
     if _hash(rest) != manifest.get("manifest_sha256"):
         raise CheckpointError(f"{folder / 'manifest.json'}: architecture or statistics were altered (sha256 differs)")

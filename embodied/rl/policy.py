@@ -5,7 +5,6 @@ It runs in numpy alone, so that evaluation, `watch` and a robot's machine need n
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,8 +16,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from embodied.core.errors import CheckpointError
-from embodied.core.files import read_json, sha256, write_bytes, write_json
+from embodied.core.files import sha256, write_bytes, write_json
 from embodied.core.policy import STATE_KEY
+from embodied.core.saved import read_saved
 
 FORMAT = "embodied.mlp_policy/1"
 _ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0)}
@@ -97,16 +97,7 @@ class MLPPolicy:
             CheckpointError: missing, altered, truncated or of another format.
         """
         folder = Path(folder)
-        try:
-            manifest = read_json(folder / "manifest.json")
-            data = (folder / "policy.safetensors").read_bytes()
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"no policy in {folder}: {error}") from None
-        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        if found != FORMAT:
-            raise CheckpointError(f"{folder} is of format {found!r}; this version reads {FORMAT}")
-        if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
-            raise CheckpointError(f"{folder / 'policy.safetensors'} was altered or truncated (sha256 differs)")
+        manifest, data = read_saved(folder, "policy.safetensors", FORMAT)
         try:
             return _assembled(load(data), manifest)
         except (KeyError, TypeError, ValueError, SafetensorError) as error:
