@@ -107,7 +107,8 @@ def play(task: str, program: RewardProgram, seeds: int) -> Any:
     config = yaml.safe_load((conf_dir() / "task" / f"{task}.yaml").read_text(encoding="utf-8"))
     robot = yaml.safe_load((conf_dir() / "robot" / f"{task.partition('/')[0]}.yaml").read_text(encoding="utf-8"))
     sampler = yaml.safe_load((conf_dir() / "planner" / "mppi.yaml").read_text(encoding="utf-8"))
-    planner = LockedPlanner(make_task(task), config, program, {**sampler, **robot["planner"]}, robot["planning"])
+    settings = {**sampler, **robot.get("planner", {})}
+    planner = LockedPlanner(make_task(task), config, program, settings, robot["planning"])
     planner.start()
     try:
         return try_planner(planner, episodes=seeds, seed=0, replan_every=int(robot["replan_every"]))

@@ -158,9 +158,6 @@ def shipped_tasks() -> list[str]:
 
 
 def shipped_library() -> list[LibraryEntry]:
-    """The expert reward of every shipped task."""
-    entries = []
-    for name in shipped_tasks():
-        task = make_task(name)
-        entries.append(LibraryEntry(task.instruction, task.expert_reward()))
-    return entries
+    """The expert reward of every shipped task, once where several configurations start the same one differently."""
+    tasks = {task.name: task for task in map(make_task, reversed(shipped_tasks()))}
+    return [LibraryEntry(tasks[name].instruction, tasks[name].expert_reward()) for name in sorted(tasks)]

@@ -36,7 +36,7 @@ def run(tmp_path_factory):
 def deployment(run, tmp_path):
     """`(prepared, twin)` with the twin running in real time."""
     config = compose_config("deploy", [f"policy={run}"]).config
-    prepared = prepare(config, load_run_config(run))
+    prepared = prepare(config, load_run_config(run)["task"])
     prepared.config["connection"], twin = start_twin(config["robot"], tmp_path, manual=False, priority=45)
     with twin:
         yield prepared, twin
