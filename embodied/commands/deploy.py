@@ -37,6 +37,7 @@ def execute(composed, finished=None) -> int:
     from embodied.commands.compose import load_run_config
     from embodied.core.errors import ConfigError, EmbodiedError
     from embodied.core.runs import RunFolder
+    from embodied.deploy.acting import is_address
     from embodied.deploy.opening import connection, prepare, summary
 
     config = dict(composed.config)
@@ -44,7 +45,9 @@ def execute(composed, finished=None) -> int:
         raise ConfigError("headless=true moves time by hand, which only transport=twin allows")
     if config["pull_cable_in"] is not None and (config["transport"] != "twin" or config["headless"]):
         raise ConfigError("pull_cable_in=<episode> needs transport=twin in real time")
-    task = config.get("task") or load_run_config(Path(config["policy"])).get("task")
+    task = config.get("task")
+    if not task and not is_address(str(config["policy"])):
+        task = load_run_config(Path(config["policy"])).get("task")
     if not task:
         raise ConfigError("a policy of `embodied fit` knows many sentences: say which task, as in task=reach")
     prepared = prepare(config, task, composed.trusted_packages)
@@ -129,19 +132,22 @@ def _headless(config: dict, prepared, twin):
     return outcome_of(steps, rows, parked)
 
 
-def _simulated(prepared, seeds: list[int]) -> list[bool]:
-    """Success of the same policy on the same starts in the simulator."""
+def _simulated(prepared, seeds: list[int]) -> int | None:
+    """Successes of the same policy on the same starts in the simulator; None for one that is served elsewhere."""
+    from embodied.deploy.policy_client import PolicyClient
     from embodied.rl.policy import MLPPolicy
 
     task, policy = prepared.bridge.task, prepared.policy
+    if isinstance(policy, PolicyClient):
+        return None
     if isinstance(policy, MLPPolicy):
         from embodied.rl.job import policy_actor
         from embodied.sim.evaluation import evaluate_seeds
 
-        return evaluate_seeds(task, policy_actor(policy), seeds)
+        return sum(evaluate_seeds(task, policy_actor(policy), seeds))
     from embodied.policies.trial import try_out
 
-    return [bool(try_out(task, policy, episodes=1, seed=seed).success[0]) for seed in seeds]
+    return sum(bool(try_out(task, policy, episodes=1, seed=seed).success[0]) for seed in seeds)
 
 
 def _finish(config: dict, prepared, folder, outcome, told: str, finished) -> int:
@@ -158,7 +164,7 @@ def _finish(config: dict, prepared, folder, outcome, told: str, finished) -> int
         "successes": good,
         "low": low,
         "high": high,
-        "simulated": sum(_simulated(prepared, seeds)),
+        "simulated": _simulated(prepared, seeds),
         "ended": outcome.ended,
         "why": outcome.why,
         "joints": prepared.config["joints"],
@@ -176,7 +182,7 @@ def _finish(config: dict, prepared, folder, outcome, told: str, finished) -> int
     folder.finish(result)
     if finished is not None:
         finished(result)
-    print(f"{good} of {n} episodes succeeded ({result['simulated']} in the simulator); {outcome.ended} {outcome.why}")
+    print(f"{good} of {n} episodes succeeded{report.beside(result)}; {outcome.ended} {outcome.why}")
     print(json.dumps(result))
     print(f"report:  {path}")
     wanted = "lost" if config["pull_cable_in"] is not None else "parked"

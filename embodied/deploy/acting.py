@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,28 @@ from embodied.deploy.translate import TaskBridge
 from embodied.sim.task import Task
 
 
-def load_policy(folder: Path, trusted_packages: Sequence[str] = ()) -> Any:
-    """A policy of `embodied train` or of `embodied fit`, by what its manifest says.
+def is_address(policy: str) -> bool:
+    """Whether a policy is named by its server's address."""
+    return policy.startswith(("ws://", "wss://"))
+
+
+def load_policy(place: str | Path, trusted_packages: Sequence[str] = (), *, token_env: str = "") -> Any:
+    """A policy of `embodied train` or of `embodied fit`, by what its manifest says, or that of `embodied serve`.
+
+    Args:
+        place: a policy folder, or an address such as `ws://127.0.0.1:8000`.
+        trusted_packages: whose code `_target_` may name.
+        token_env: name of the variable that holds the server's token.
 
     Raises:
         CheckpointError: no policy, or damaged.
+        PolicyServerError: nobody answers at the address.
     """
+    if is_address(str(place)):
+        from embodied.deploy.policy_client import PolicyClient
+
+        return PolicyClient(str(place), token=os.environ.get(token_env) or None)
+    folder = Path(place)
     try:
         manifest = read_json(folder / "manifest.json")
     except (OSError, ValueError) as error:
@@ -59,7 +76,7 @@ class CameraBridge(TaskBridge):
     Args:
         task: gives cameras, actions and success.
         joints: of the robot, in its order.
-        policy: a fitted policy with pictures among its features.
+        policy: a fitted policy with pictures among its features, here or at its server.
     """
 
     def __init__(self, task: Task, joints: Sequence[str], policy: Any) -> None:
@@ -69,7 +86,7 @@ class CameraBridge(TaskBridge):
         names = check_fit(task, policy)
         super().__init__(task, joints)
         self._check_scene()
-        self._cameras = Cameras(task, names, *policy.architecture.camera_shape)
+        self._cameras = Cameras(task, names, *next(policy.features[f"{IMAGES_PREFIX}{name}"] for name in names)[:2])
 
     @property
     def observed(self) -> Sequence[str]:

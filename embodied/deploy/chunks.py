@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from embodied.core.errors import ConfigError
 
+QUICK_S = 0.003  # a policy that answers within this acts in the same control period
+
 
 @dataclass(frozen=True)
 class Chunk:

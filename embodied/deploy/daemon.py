@@ -20,7 +20,7 @@ from embodied.core.build import build
 from embodied.core.clock import MonotonicClock
 from embodied.core.errors import EmbodiedError, RobotLostError
 from embodied.core.robot import Robot, RobotState
-from embodied.deploy.chunks import ChunkStream, make_chunk
+from embodied.deploy.chunks import QUICK_S, ChunkStream, make_chunk
 from embodied.deploy.loop import ControlLoop, Cycle, Motion
 from embodied.deploy.pacer import Pacer
 from embodied.safety.envelope import Envelope
@@ -28,7 +28,6 @@ from embodied.safety.faults import FaultMachine, Mode
 from embodied.safety.gate import Gate
 
 STATUS_EVERY = 5  # control periods
-QUICK_S = 0.003  # a policy that answers within this acts in the same control period
 
 
 def make_loop(config: Mapping[str, Any], robot: Robot, clock: Any) -> ControlLoop:

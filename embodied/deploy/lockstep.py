@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from embodied.core.clock import VirtualClock
 from embodied.core.robot import RobotState
 from embodied.core.world import World
+from embodied.deploy.chunking import Chunking
 from embodied.deploy.chunks import Chunk, make_chunk
 from embodied.deploy.loop import ControlLoop, Cycle
 from embodied.deploy.supervisor import Outcome
@@ -118,6 +117,8 @@ class _Played:
 
     def __init__(self, steps: Lockstep, n: int) -> None:
         self.steps, self.n, self.step, self.first, self.success = steps, n, 0, -1, False
+        self.chunking = Chunking(steps.policy, steps.bridge.task.control_dt_s)
+        self.chunking.took(steps.latency_s)
 
     def act(self, state: RobotState, now_s: float) -> None:
         """One step of the task, on a fresh reading."""
@@ -134,8 +135,8 @@ class _Played:
     def _ask(self, world: World, state: RobotState, last: tuple[float, ...], now_s: float) -> None:
         """A chunk of the policy, where the last one has been executed."""
         steps = self.steps
-        if self.step % getattr(steps.policy, "n_action_steps", 1) == 0:
-            chunk = np.asarray(steps.policy.act(steps.bridge.observe(world)))
+        if self.chunking.due(self.step):
+            chunk = self.chunking.ask(steps.bridge.observe(world), self.step)
             steps.take(now_s, steps.bridge.targets(chunk, state, last), last)
             steps._deliver(state, now_s)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from embodied.core.build import build
 from embodied.core.errors import ConfigError, UnknownNameError
-from embodied.deploy.acting import load_policy, make_bridge
+from embodied.deploy.acting import is_address, load_policy, make_bridge
 from embodied.deploy.translate import TaskBridge
 from embodied.rl.writing import make_task, task_configuration
 from embodied.safety.envelope import Envelope
@@ -55,7 +55,9 @@ def prepare(
         raise ConfigError("no motion without an envelope: safety=<name>, see conf/safety/")
     envelope = build(config["safety"])
     task = make_task(task_config, tuple(trusted_packages))
-    policy = load_policy(Path(config["policy"]) / "policy", trusted_packages)
+    place = str(config["policy"])
+    place = place if is_address(place) else str(Path(place) / "policy")
+    policy = load_policy(place, trusted_packages, token_env=config["token_env"])
     bridge = make_bridge(task, envelope.joint_names, policy)
     ratio = task.control_dt_s * float(robot["rate_hz"])
     if abs(ratio - round(ratio)) > 1e-6 or ratio < 1.0:
@@ -64,7 +66,8 @@ def prepare(
         **{key: robot[key] for key in NEEDED},
         "safety": config["safety"],
         "task": task_configuration(task_config),
-        "policy": str(Path(config["policy"]) / "policy"),
+        "policy": place,
+        "token_env": config["token_env"],
         "joints": list(envelope.joint_names),
         "policy_step_s": task.control_dt_s,
         "episode_steps": task.episode_steps,

@@ -25,6 +25,10 @@ class PolicyClient:
 
     Attributes:
         about: the server's greeting.
+        features: what `act` needs, key -> shape.
+        action_size: A.
+        n_action_steps: actions of a chunk to execute before the next.
+        fps: actions per second.
         said: the reasoning behind the last chunk.
         timing: of the last chunk: `infer_ms` and `total_ms` at the server, `round_trip_ms` here.
 
@@ -56,6 +60,12 @@ class PolicyClient:
         if self.about.get("protocol") != PROTOCOL:
             self.close()
             raise PolicyServerError(f"{url} speaks {self.about.get('protocol')!r}, this client {PROTOCOL!r}")
+        try:
+            self.action_size, self.n_action_steps = int(self.about["action_size"]), int(self.about["n_action_steps"])
+            self.fps = int(self.about["fps"])
+        except (KeyError, TypeError, ValueError) as error:
+            self.close()
+            raise PolicyServerError(f"{url} greets without action_size, n_action_steps and fps ({error!r})") from None
         self.features: Mapping[str, tuple[int, ...]] = {k: tuple(v) for k, v in self.about["features"].items()}
 
     def reset(self, instruction: str) -> None:

@@ -7,16 +7,16 @@ why)`.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from embodied.core.build import build
 from embodied.core.errors import EmbodiedError
 from embodied.core.robot import RobotState
+from embodied.deploy.chunking import Chunking
+from embodied.deploy.chunks import QUICK_S
 from embodied.deploy.translate import TaskBridge
 
 
@@ -28,7 +28,7 @@ def run_policy(config: Mapping[str, Any], supervisor: Connection, daemon: Connec
         signal.signal(number, signal.SIG_IGN)
     try:
         trusted = tuple(config.get("trusted_packages", ()))
-        policy = load_policy(Path(config["policy"]), trusted)
+        policy = load_policy(config["policy"], trusted, token_env=config["token_env"])
         bridge = make_bridge(build(config["task"], trusted_packages=trusted), config["joints"], policy)
         supervisor.send(("ready",))
         _Episodes(bridge, policy, supervisor, daemon).run()
@@ -43,7 +43,8 @@ class _Episodes:
         self.bridge, self.policy, self.supervisor, self.daemon = bridge, policy, supervisor, daemon
         self._chunks = 0
         self._seed: int | None = None
-        self._steps = 0
+        self._steps, self._first_reading = 0, 0
+        self._chunking = Chunking(policy, bridge.task.control_dt_s, QUICK_S)
         self._first_success = -1
         self._success = False
 
@@ -61,15 +62,20 @@ class _Episodes:
                 elif word == "reading" and self._seed is not None:
                     while self.daemon.poll():  # only the newest reading is acted on
                         word, *given = self.daemon.recv()
-                    self._act(RobotState(*given[1]), given[2])
+                    self._act(int(given[0]), RobotState(*given[1]), given[2])
 
     def _begin(self, seed: int) -> None:
         self.bridge.begin(seed)
         self.policy.reset(self.bridge.task.instruction)
+        self._chunking.begin()
         self._seed, self._steps, self._first_success, self._success = seed, 0, -1, False
+        self._first_reading = -1
 
-    def _act(self, reading: RobotState, last_command: tuple[float, ...]) -> None:
+    def _act(self, number: int, reading: RobotState, last_command: tuple[float, ...]) -> None:
+        """A step of the task; readings that came while the policy thought are steps too."""
         task = self.bridge.task
+        self._first_reading = number if self._first_reading < 0 else self._first_reading
+        self._steps = number - self._first_reading
         world = self.bridge.world(reading, last_command, self._steps * task.control_dt_s)
         self._success = self._steps > 0 and self.bridge.success(world)
         if self._success and self._first_success < 0:
@@ -77,12 +83,13 @@ class _Episodes:
         if self._steps >= task.episode_steps:
             self._end()
             return
-        if self._steps % getattr(self.policy, "n_action_steps", 1) == 0:
-            chunk = np.asarray(self.policy.act(self.bridge.observe(world)))
+        if self._chunking.due(self._steps):
+            begin = time.monotonic()
+            chunk = self._chunking.ask(self.bridge.observe(world), self._steps)
             targets = self.bridge.targets(chunk, reading, last_command)
+            self._chunking.took(time.monotonic() - begin)
             self._chunks += 1
             self.daemon.send((self._chunks, reading.stamp_s, task.control_dt_s, targets, tuple(last_command)))
-        self._steps += 1
 
     def _end(self) -> None:
         row = {

@@ -16,6 +16,11 @@ from embodied.core.svg import Series, line_chart
 from embodied.deploy.supervisor import Outcome
 
 
+def beside(result: Mapping[str, Any]) -> str:
+    """What the simulator said to the same policy from the same seeds, where it was asked."""
+    return "" if result["simulated"] is None else f"; {result['simulated']} in the simulator from the same seeds"
+
+
 def write(
     folder: RunFolder, outcome: Outcome, *, robot: str, transport: str, instruction: str, envelope: str, result: Mapping
 ) -> Path:
@@ -45,8 +50,7 @@ def write(
     if result["episodes"]:
         headline = (
             f"{result['successes']} of {result['episodes']} episodes succeeded"
-            f" ({result['low']:.0%} to {result['high']:.0%}); {result['simulated']} of {result['episodes']} in the"
-            f" simulator from the same seeds. Ended: {result['ended']}"
+            f" ({result['low']:.0%} to {result['high']:.0%}){beside(result)}. Ended: {result['ended']}"
         )
     else:
         headline = f"Ended before an episode: {result['ended']} {outcome.why}"

@@ -6,12 +6,13 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from embodied.core.errors import ConfigError
 from embodied.core.files import write_bytes
-from embodied.core.policy import IMAGES_PREFIX
+from embodied.core.policy import IMAGES_PREFIX, STATE_KEY
 from embodied.policies.vla_policy import VLAPolicy
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.cameras import Cameras, check_cameras, observe, state_size
@@ -28,21 +29,21 @@ class Film:
     said: list[str] = field(default_factory=list)
 
 
-def check_fit(task: Task, policy: VLAPolicy) -> list[str]:
-    """The cameras of the task that the policy needs.
+def check_fit(task: Task, policy: Any) -> list[str]:
+    """The cameras of the task that a `VLAPolicy`, or the client of one, needs.
 
     Raises:
         ConfigError: the task has other sizes or lacks a camera; names it.
     """
-    sizes = policy.architecture
-    if sizes.action_size != task.action_size or sizes.state_size != state_size(task):
+    (sensed,) = policy.features[STATE_KEY]
+    if policy.action_size != task.action_size or sensed != state_size(task):
         raise ConfigError(
-            f"the policy acts with {sizes.action_size} numbers on a state of {sizes.state_size}; task '{task.name}' has"
+            f"the policy acts with {policy.action_size} numbers on a state of {sensed}; task '{task.name}' has"
             f" {task.action_size} and {state_size(task)}"
         )
-    if abs(sizes.fps * task.control_dt_s - 1.0) > 1e-6:
-        raise ConfigError(f"the policy acts at {sizes.fps} Hz, task '{task.name}' at {1 / task.control_dt_s:g} Hz")
-    names = [key.removeprefix(IMAGES_PREFIX) for key in sizes.cameras]
+    if abs(policy.fps * task.control_dt_s - 1.0) > 1e-6:
+        raise ConfigError(f"the policy acts at {policy.fps} Hz, task '{task.name}' at {1 / task.control_dt_s:g} Hz")
+    names = [key.removeprefix(IMAGES_PREFIX) for key in policy.features if key.startswith(IMAGES_PREFIX)]
     check_cameras(task, names)
     return names
 

@@ -63,6 +63,16 @@ class VLAPolicy:
         """Actions of a chunk to execute before the next."""
         return self.architecture.n_action_steps
 
+    @property
+    def action_size(self) -> int:
+        """Length A of an action."""
+        return self.architecture.action_size
+
+    @property
+    def fps(self) -> int:
+        """Actions per second."""
+        return self.architecture.fps
+
     def reset(self, instruction: str) -> None:
         """Begins an episode."""
         self.instruction, self.said, self._chunks = instruction, "", 0

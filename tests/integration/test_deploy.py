@@ -18,6 +18,7 @@ from embodied.commands.main import main
 from embodied.core.files import read_json
 from embodied.core.runs import RunFolder, find_runs
 from embodied.deploy.opening import prepare, start_twin
+from embodied.deploy.policy_server import PolicyServer
 from embodied.deploy.supervisor import Supervisor
 from embodied.rl.writing import make_task
 
@@ -151,9 +152,47 @@ def test_the_command_steps_a_twin_and_writes_a_report(run, tmp_path, capsys):
     assert (folder / "wire.jsonl").stat().st_size > 10_000
 
 
+class Stiff:
+    """Sees a picture, thinks for a while, and wants the joints to stay; says how often it was asked, and for what."""
+
+    features = {"observation.images.front": (48, 64, 3), "observation.state": (6,)}
+    prefixes: list = []
+
+    def reset(self, instruction):
+        self.words = instruction
+
+    def act(self, observation, prefix=None):
+        assert observation["observation.images.front"].std() > 5.0
+        assert self.words == make_task("reach").instruction
+        self.prefixes.append(0 if prefix is None else len(prefix))
+        time.sleep(0.12)  # between two and three steps
+        return np.zeros((8, 6), np.float32)
+
+
+@pytest.mark.parametrize("mode", ["headless=true", "headless=false"])
+def test_a_policy_that_is_served_elsewhere_is_deployed(tmp_path, capsys, mode):
+    """Asked every fourth step while time stands still; in real time earlier, with what is committed until then."""
+    Stiff.prefixes = []
+    about = {"action_size": 6, "n_action_steps": 4, "fps": 20}
+    server = PolicyServer(Stiff, about).start()
+    words = [f"policy=ws://127.0.0.1:{server.port}", "task=reach", mode, "episodes=1", f"runs_dir={tmp_path}"]
+    try:
+        assert main(["deploy", *words]) == 0
+    finally:
+        server.close()
+    assert "1 episodes" in capsys.readouterr().out
+    if mode == "headless=true":
+        assert Stiff.prefixes == [0] * 15
+    else:
+        assert Stiff.prefixes[0] == 0
+        assert set(Stiff.prefixes[2:]) == {3}, "asked for three steps early, once it was seen to take that long"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["policy=ws://127.0.0.1:9", "task=reach"], "no policy server at ws://127.0.0.1:9"),
+        (["policy=ws://127.0.0.1:9"], "say which task"),
         (["transport=real"], "port=<device>"),
         (["transport=air"], "real, twin"),
         (["transport=real", "headless=true"], "time by hand"),

@@ -185,11 +185,14 @@ class MetaWorldTask(Task):
         return env
 
     def spec(self) -> mujoco.MjSpec:
-        """The package's model, its movable prop as a mocap body, the hand's weld as the package sets it.
+        """The package's model, its movable prop as a mocap body, the hand's weld as the package sets it."""
+        return self.prepared(mujoco.MjSpec.from_file(self.benchmark.model_name))
 
-        A joint without a name gets its body's. The camera `front` stands where the package's `corner4` does, upright.
+    def prepared(self, spec: mujoco.MjSpec) -> mujoco.MjSpec:
+        """Prop and weld of a package's model, changed in place; a joint without a name gets its body's.
+
+        The camera `front` stands where the package's `corner4` does, upright.
         """
-        spec = mujoco.MjSpec.from_file(self.benchmark.model_name)
         for body in spec.bodies:
             for joint in body.joints:
                 joint.name = joint.name or body.name

@@ -14,13 +14,13 @@ from embodied.rl.writing import make_task
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.cameras import Cameras, observe
 
-SIZES = {"action_size": 6, "state_size": 6, "fps": 20, "camera_shape": (48, 64)}
+SIZES = {"action_size": 6, "fps": 20}
 CAMERAS = ["observation.images.front", "observation.images.side"]
 
 
-def policy(**changes):
-    architecture = SimpleNamespace(**{**SIZES, "cameras": CAMERAS, **changes})
-    return SimpleNamespace(features=dict.fromkeys(CAMERAS, (48, 64, 3)), architecture=architecture)
+def policy(cameras=CAMERAS, **changes):
+    features = {**dict.fromkeys(cameras, (48, 64, 3)), "observation.state": (6,)}
+    return SimpleNamespace(features=features, **{**SIZES, **changes})
 
 
 def test_pictures_and_state_are_those_of_the_simulator():

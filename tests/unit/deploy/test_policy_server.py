@@ -24,6 +24,9 @@ from embodied.deploy.wire import MAX_MESSAGE_BYTES, pack, unpack
 OBSERVATION = {"observation.state": np.array([1.0, 2.0], np.float32)}
 
 
+ABOUT = {"chunk_size": 3, "n_action_steps": 2, "action_size": 2, "fps": 20}
+
+
 class Echo:
     """Gives the state plus the instruction's length, three times."""
 
@@ -53,7 +56,7 @@ class Echo:
 
 @pytest.fixture
 def server():
-    made = PolicyServer(Echo, {"chunk_size": 3}, token="secret").start()
+    made = PolicyServer(Echo, ABOUT, token="secret").start()
     yield made
     made.close()
 
@@ -67,6 +70,7 @@ def test_a_policy_elsewhere_acts_as_one_here(server):
         near = Echo()
         assert far.features == near.features
         assert far.about["chunk_size"] == 3
+        assert (far.n_action_steps, far.action_size, far.fps) == (2, 2, 20)
         for policy in (far, near):
             policy.reset("go")
         assert np.array_equal(far.act(OBSERVATION), near.act(OBSERVATION))
@@ -154,7 +158,7 @@ def test_too_long_a_message_ends_the_connection(server):
 
 def test_a_late_answer_is_not_taken_for_the_next(monkeypatch):
     gate = threading.Event()
-    server = PolicyServer(lambda: Echo(gate), {}).start()
+    server = PolicyServer(lambda: Echo(gate), ABOUT).start()
     try:
         with client(server, timeout_s=0.3) as far:
             with pytest.raises(PolicyServerError, match=r"did not answer within 0\.3 s"):
