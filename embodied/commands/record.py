@@ -10,7 +10,8 @@ HELP = """embodied record robot=<name> teleop=leader dataset=<folder> instructio
 An expert acts in simulation; what the robot saw, sensed, did and said becomes a dataset in the LeRobot v3 layout, with
 every quantity of the world beside it. A dataset that exists is continued; a killed recording loses the open episode.
 
-  expert=scripted        the tasks' own experts, or expert=<run folder of embodied train>
+  expert=scripted        the tasks' own experts, or expert=<run folder> of `embodied train`, whose policy then acts, or
+                         of `embodied plan record=true`, whose episodes are taken as they were
   episodes=50            to keep, per task
   cameras=[front]  width=128  height=128
   noise=[0,0.1,0.3]      on what is executed; what is recorded as action stays right
@@ -67,7 +68,7 @@ def execute(composed) -> int:
         raise ConfigError(
             "tasks of one dataset need one robot: the same state, action and rate; record these into several datasets"
         )
-    experts = [_expert(config["expert"], task) for task in tasks]
+    experts = [_expert(config, task) for task in tasks]
     folder = Path(config["dataset"])
     with EpisodeProgress() as progress:
         for task, expert in zip(tasks, experts, strict=True):
@@ -80,7 +81,6 @@ def execute(composed) -> int:
                     episodes=config["episodes"],
                     seed=config["seed"],
                     cameras=cameras,
-                    noise=config["noise"],
                     keep_failures=config["keep_failures"],
                     progress=progress.of(task.name, config["episodes"]),
                 )
@@ -89,19 +89,25 @@ def execute(composed) -> int:
     return 0
 
 
-def _expert(name: str, task):
+def _expert(config, task):
+    """The episodes of whoever demonstrates the task."""
     from embodied.core.errors import CheckpointError, ConfigError
-    from embodied.sim.actors import expert_actor
-
-    if name == "scripted":
-        if not task.has_expert:
-            raise ConfigError(f"task '{task.name}' has no scripted expert: give expert=<run folder of embodied train>")
-        return lambda n: expert_actor(task, n)
     from embodied.core.runs import RunFolder
+    from embodied.data.episode import load_episode
+    from embodied.policies.demonstrations import attempts, planned
     from embodied.rl.job import policy_actor
     from embodied.rl.policy import MLPPolicy
+    from embodied.sim.actors import expert_actor
 
-    policy = MLPPolicy.load(RunFolder.open(Path(name)) / "policy")
+    name, how = config["expert"], {"seed": config["seed"], "noise": config["noise"]}
+    if name == "scripted":
+        if not task.has_expert:
+            raise ConfigError(f"task '{task.name}' has no scripted expert: give expert=<run folder of train or plan>")
+        return attempts(task, lambda n: expert_actor(task, n), **how)
+    folder = RunFolder.open(Path(name))
+    if (folder / "episodes").is_dir():
+        return (planned(task, load_episode(path)) for path in sorted((folder / "episodes").iterdir()))
+    policy = MLPPolicy.load(folder / "policy")
     if policy.task != task.name:
         raise CheckpointError(f"{name} was trained on task '{policy.task}', not '{task.name}'")
-    return lambda n: policy_actor(policy)
+    return attempts(task, lambda n: policy_actor(policy), **how)

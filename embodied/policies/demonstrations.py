@@ -5,7 +5,8 @@ Episodes are played first, on states alone and side by side; only those that are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,13 @@ import numpy as np
 from embodied.core.errors import ConfigError
 from embodied.core.policy import IMAGES_PREFIX, STATE_KEY
 from embodied.core.world import World
+from embodied.data.episode import Episode
 from embodied.data.layout import ACTION, Feature
 from embodied.data.writer import DatasetWriter
 from embodied.sim.actors import Actor
 from embodied.sim.batch_env import BatchEnv
 from embodied.sim.cameras import Cameras, check_cameras, state, state_size
+from embodied.sim.replay import worlds_of
 from embodied.sim.task import Task
 
 EXECUTED, SUCCESS = "executed_action", "next.success"
@@ -121,6 +124,50 @@ def play(
     ]
 
 
+def planned(task: Task, episode: Episode, linger_steps: int = 10) -> Played:
+    """A recorded episode, such as a planner's (`embodied plan record=true`), as a demonstration.
+
+    Args:
+        task: of the episode.
+        episode: as it was recorded; what was executed is what was right.
+        linger_steps: steps kept after the first success.
+
+    Raises:
+        ConfigError: it is of another task, or of a changed model.
+    """
+    if episode.task != task.name or episode.actions.shape[1:] != (task.action_size,):
+        raise ConfigError(f"an episode of '{episode.task}' cannot demonstrate '{task.name}'")
+    if episode.edits:
+        raise ConfigError("an episode of a randomised model cannot be demonstrated: plan without randomization")
+    after = worlds_of(task, episode.states, episode.controls, episode.parameters, episode.t0_s)
+    success, before = _successes(task, after), after.previous
+    end = min(int(np.argmax(success)) + 1 + linger_steps, len(success)) if success.any() else len(success)
+    actions = np.clip(episode.actions, -1.0, 1.0)
+    frames = {STATE_KEY: state(task, before), ACTION: actions, EXECUTED: actions, SUCCESS: success}
+    quantities = {}
+    for path in task.schema.quantities:
+        first, rest = before.quantity(path)[:1], after.quantity(path)
+        quantities[path] = np.concatenate([first, rest])[: end + 1]
+    return Played(
+        frames={key: value[:end] for key, value in frames.items()},
+        phases=task.phase(before)[:end],
+        states=episode.states[:end],
+        controls=episode.controls[:end],
+        world=quantities,
+        parameters=dict(episode.parameters),
+        model=task.model,
+        success=bool(success.any()),
+    )
+
+
+def _successes(task: Task, after: World) -> np.ndarray:
+    judge = task.judge(1)
+    if judge is None:
+        return np.asarray(task.success(after), dtype=bool)
+    judge.reset(np.arange(1))
+    return np.array([judge.update(after.rows(slice(t, t + 1)))[0] for t in range(after.batch_shape[0])])
+
+
 def _moment(task: Task, env: BatchEnv, world: World) -> dict[str, Any]:
     quantities = {path: np.array(world.quantity(path)) for path in task.schema.quantities}
     found = {STATE_KEY: state(task, world), "phases": task.phase(world), "world": quantities}
@@ -153,56 +200,72 @@ def say(task: Task, phases: Sequence[int] | np.ndarray, rng: np.random.Generator
     return [chosen[int(phase)] for phase in phases]
 
 
-def record(
+def attempts(
     task: Task,
     actor_of: Callable[[int], Actor],
+    *,
+    seed: int,
+    noise: Sequence[float] = (0.0,),
+    at_once: int = 10,
+) -> Iterator[Played]:
+    """Episodes without end, played when they are asked for.
+
+    Args:
+        task: the task.
+        actor_of: makes the expert for n episodes side by side.
+        seed: of starts and noise.
+        noise: as in `play`.
+        at_once: episodes played side by side.
+    """
+    for tried in itertools.count(0, at_once):
+        stream = int(np.random.SeedSequence([seed, tried]).generate_state(1)[0])
+        yield from play(task, actor_of(at_once), episodes=at_once, seed=stream, noise=noise)
+
+
+def record(
+    task: Task,
+    source: Iterable[Played],
     writer: DatasetWriter,
     *,
     episodes: int,
     seed: int,
     cameras: Cameras,
-    noise: Sequence[float] = (0.0,),
     keep_failures: bool = False,
-    at_once: int = 10,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[int, int]:
     """Records `episodes` episodes of one task.
 
     Args:
         task: the task.
-        actor_of: makes the expert for n episodes side by side.
+        source: of episodes: `attempts`, or `planned` ones.
         writer: of a dataset with the `features` of the task.
         episodes: how many to keep.
-        seed: of starts, noise and wordings.
+        seed: of the wordings.
         cameras: that look.
-        noise: as in `play`.
         keep_failures: keep episodes without success too.
-        at_once: episodes played side by side.
         progress: called with the episodes kept so far.
 
     Returns:
         Episodes kept, and episodes played.
 
     Raises:
-        ConfigError: the expert fails nine times in ten.
+        ConfigError: the expert fails nine times in ten, or there are too few episodes.
     """
     kept = tried = 0
-    while kept < episodes:
-        n = min(at_once, episodes - kept)
-        stream = int(np.random.SeedSequence([seed, tried]).generate_state(1)[0])
-        for one in play(task, actor_of(n), episodes=n, seed=stream, noise=noise):
-            tried += 1
-            if not (one.success or keep_failures):
-                continue
+    for one in source:
+        tried += 1
+        if one.success or keep_failures:
             _write(task, one, writer, cameras, np.random.default_rng([seed, tried]))
             kept += 1
             if progress is not None:
                 progress(kept)
+        if kept == episodes:
+            return kept, tried
         if tried >= 20 and kept < tried // 10:
             raise ConfigError(
                 f"task '{task.name}': the expert succeeded in {kept} of {tried} episodes; it cannot teach"
             )
-    return kept, tried
+    raise ConfigError(f"task '{task.name}': {kept} of {tried} episodes can be kept, {episodes} were asked for")
 
 
 def _write(task: Task, one: Played, writer: DatasetWriter, cameras: Cameras, rng: np.random.Generator) -> None:

@@ -16,7 +16,7 @@ from embodied.core.errors import ConfigError
 from embodied.core.world import World
 from embodied.data.episode import Episode, load_episode
 from embodied.rl.vec_env import RewardVecEnv
-from embodied.sim.engine import BatchEngine
+from embodied.sim.replay import worlds_of
 from embodied.sim.task import Task
 
 
@@ -38,20 +38,7 @@ def load_demonstrations(folders: Sequence[str | Path], task: Task) -> list[Episo
 
 def episode_worlds(episode: Episode, task: Task) -> World:
     """The worlds after each action, batch shape `(T,)`, with their previous worlds; sensors are read exactly."""
-    n = len(episode.states)
-    engine = BatchEngine(task.model, n_envs=n, n_substeps=task.n_substeps, control_spec=task.control_spec)
-    try:
-        sensors = engine.read(episode.states, control=episode.controls)
-    finally:
-        engine.close()
-    parameters = {name: np.broadcast_to(value, (n, *np.shape(value))) for name, value in episode.parameters.items()}
-    t0 = np.full(n, episode.t0_s)
-
-    def at(rows: slice, previous: World | None = None) -> World:
-        given = {name: value[rows] for name, value in parameters.items()}
-        return task.world(episode.states[rows], sensors[rows], given, t0[rows], previous)
-
-    return at(slice(1, None), at(slice(0, -1)))
+    return worlds_of(task, episode.states, episode.controls, episode.parameters, episode.t0_s)
 
 
 def fill_buffer(algorithm: Any, env: RewardVecEnv, episodes: Sequence[Episode]) -> int:

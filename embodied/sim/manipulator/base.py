@@ -159,6 +159,7 @@ class ManipulatorTask(Task):
         "drawer.opening_fraction",
         "faucet.angle_fraction",
     )
+    proprioception = ("arm.joint_positions", "fingers.positions")
     action_description = (
         f"velocities of the seven joints from the base to the wrist (+-1 is +-{MAX_SPEED_RAD_S:g} rad/s) and, last, of"
         f" the fingers (+1 opens, -1 closes, {MAX_FINGER_SPEED_M_S:g} m/s each)"

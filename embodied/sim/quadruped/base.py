@@ -108,6 +108,11 @@ class QuadrupedTask(Task):
 
     quantities: Mapping[Quantity, Source] = quadruped_quantities()
     observation = ("coordinates", "velocities")
+    proprioception = (
+        "torso.up",
+        "torso.angular_velocity",
+        *(f"{leg}_leg.{sensed}" for leg in LEGS for sensed in ("angles", "velocities")),
+    )
     action_description = (
         "targets of the twelve joints in the order front left, front right, back left, back right, each abduction, hip,"
         " knee; 0 is the standing pose, +-1 the joint's limits"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -188,7 +187,7 @@ def test_a_missing_feature_and_other_features_are_named(made, tmp_path):
 
 def _write_for_ever(folder: Path, done) -> None:
     with DatasetWriter(folder) as writer:
-        for e in range(3, 1000):
+        for e in range(writer.n_episodes, 1000):
             fill(writer, [e], length=lambda e: 6)
             done.value = e + 1
             if e % 3 == 0:
@@ -213,13 +212,11 @@ def test_killed_at_any_moment_it_loses_at_most_the_open_episode(made):
         finished = done.value
         DatasetWriter(made).close()
         dataset = Dataset(made)
-        assert len(dataset.episodes) >= finished > least
+        assert finished + 1 >= len(dataset.episodes) >= finished > least
         assert doctor.examine(made) == []
         lengths = [row.length for row in dataset.episodes]
         assert lengths[3:] == [6] * (len(lengths) - 3)
         least = len(lengths)
-        shutil.rmtree(made / "staging", ignore_errors=True)
-        # The next writer begins at episode 3 of its own count; the texts need not be unique.
 
 
 def test_a_crash_before_the_commit_leaves_the_old_dataset(made, monkeypatch):
