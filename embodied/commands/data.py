@@ -8,10 +8,12 @@ from pathlib import Path
 HELP = """embodied data doctor <dataset> [--repair] [--quick]
        embodied data stats  <dataset>
        embodied data show   <dataset> [--episode N] [--out page.html]
+       embodied data export <dataset> --out <folder>
 
 doctor says what is wrong (exit code 1) or odd; --repair packs the episodes that a killed recording left, --quick leaves
 the films out. stats prints the statistics that policies normalise with. show writes a page with contact sheets and
-plots. Datasets are in the LeRobot v3 layout, ours or LeRobot's own.
+plots. export copies a dataset whose robot says what it does with LeRobot's language columns, for LeRobot after 0.4.4.
+Datasets are in the LeRobot v3 layout, ours or LeRobot's own.
 
 examples:
   embodied data doctor datasets/drawer
@@ -20,18 +22,18 @@ examples:
 
 
 def run(arguments: list[str]) -> int:
-    """Does one of `doctor`, `stats`, `show`."""
+    """Does one of `doctor`, `stats`, `show`, `export`."""
     import argparse
 
     from embodied.core.errors import ConfigError
 
     parser = argparse.ArgumentParser(prog="embodied data", usage=HELP, add_help=False, exit_on_error=False)
-    parser.add_argument("action", choices=["doctor", "stats", "show"])
+    parser.add_argument("action", choices=["doctor", "stats", "show", "export"])
     parser.add_argument("dataset")
     parser.add_argument("--repair", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--episode", type=int, default=0)
-    parser.add_argument("--out", default="dataset.html")
+    parser.add_argument("--out")
     try:
         given, unknown = parser.parse_known_args(arguments)
     except (argparse.ArgumentError, SystemExit) as error:
@@ -46,11 +48,18 @@ def run(arguments: list[str]) -> int:
     dataset = Dataset(folder)
     if given.action == "stats":
         return _stats(dataset)
+    if given.action == "export":
+        from embodied.data.export import export
+
+        if given.out is None:
+            raise ConfigError("data export: --out <folder> says where the copy goes")
+        print(f"dataset: {export(dataset, Path(given.out))}")
+        return 0
     if not 0 <= given.episode < len(dataset.episodes):
         raise ConfigError(f"--episode {given.episode}: the dataset has episodes 0 to {len(dataset.episodes) - 1}")
     from embodied.data.page import write_page
 
-    print(f"page: {write_page(dataset, Path(given.out), given.episode)}")
+    print(f"page: {write_page(dataset, Path(given.out or 'dataset.html'), given.episode)}")
     return 0
 
 

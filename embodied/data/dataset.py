@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from embodied.core.errors import CheckpointError, UnknownNameError
 from embodied.core.files import read_json
-from embodied.data import layout, packing
+from embodied.data import language, layout, packing
 from embodied.data.layout import Feature
 from embodied.data.video import frames
 
@@ -66,6 +66,8 @@ class Dataset:
             raise CheckpointError(f"{folder} is of LeRobot's dataset version {version}; this reads v3.x: convert it")
         self.fps = int(self.info["fps"])
         self.features = {k: Feature.from_json(v) for k, v in self.info["features"].items() if v["dtype"] != "language"}
+        if language.PERSISTENT in self.info["features"]:
+            self.features.setdefault(layout.SUBTASK_INDEX, Feature("int64", (1,)))
         self.in_tables = {k for k, v in self.info["features"].items() if v["dtype"] == "image"}
         self._columns: dict[str, np.ndarray] = {}
 
@@ -99,7 +101,30 @@ class Dataset:
     @cached_property
     def subtasks(self) -> list[str]:
         """What the robot says it does, by `subtask_index`; empty where the dataset does not tell."""
+        if self._in_language:
+            return list(dict.fromkeys(self._said))
         return packing.read_sentences(self.folder / layout.SUBTASKS, layout.SUBTASK_INDEX)
+
+    @property
+    def _in_language(self) -> bool:
+        known = self.info["features"]
+        return language.PERSISTENT in known and layout.SUBTASK_INDEX not in known
+
+    @cached_property
+    def _said(self) -> list[str]:
+        """What is said at each frame, by the language columns."""
+        times = self.column("timestamp")
+        spans = [slice(row.start, row.stop) for row in self.episodes]
+        return [s for i, span in enumerate(spans) for s in language.said_at(self.language(i), times[span])]
+
+    def language(self, episode: int, frame: int = 0) -> list[dict[str, Any]]:
+        """The persistent rows that a frame of an episode carries in LeRobot's language columns; none without these."""
+        if language.PERSISTENT not in self.info["features"]:
+            return []
+        if f"#{language.PERSISTENT}" not in self._columns:
+            self._columns[f"#{language.PERSISTENT}"] = self._table(language.PERSISTENT)  # type: ignore[assignment]
+        rows: Any = self._columns[f"#{language.PERSISTENT}"]
+        return rows[self.episodes[episode].start + frame].as_py() or []
 
     @cached_property
     def stats(self) -> dict[str, dict[str, np.ndarray]]:
@@ -114,6 +139,10 @@ class Dataset:
         """All values of a feature that is not a picture, `(N, *shape)`; scalars are `(N,)`."""
         if key not in self._columns:
             feature = self._feature(key)
+            if key == layout.SUBTASK_INDEX and self._in_language:
+                number = {sentence: i for i, sentence in enumerate(self.subtasks)}
+                self._columns[key] = np.array([number[sentence] for sentence in self._said], np.int64)
+                return self._columns[key]
             if feature.is_video:
                 raise UnknownNameError("table column", key, [k for k, f in self.features.items() if not f.is_video])
             values = self._table(key)

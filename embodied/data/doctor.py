@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from embodied.core.errors import CheckpointError
-from embodied.data import layout, packing, statistics
+from embodied.data import language, layout, packing, statistics
 from embodied.data.dataset import Dataset, EpisodeRow
 
 _BLANK_STD, _TOLERANCE = 2.0, 1e-4
@@ -49,7 +49,7 @@ def examine(folder: Path, *, films: bool = True) -> list[Finding]:
         return [*found, Finding("error", str(folder), str(error))]
     if not rows:
         return [*found, Finding("error", str(folder), "it holds no episode")]
-    for part in (_tables, _spans, _statistics, _actions, _sentences):
+    for part in (_tables, _spans, _statistics, _actions, _sentences, _language):
         try:
             found += part(dataset)
         except CheckpointError as error:
@@ -126,6 +126,17 @@ def _sentences(dataset: Dataset) -> Iterator[Finding]:
                 yield Finding("error", key, f"names sentence {int(values.max())} of {len(sentences)}")
     if not all(text.strip() for text in dataset.tasks):
         yield Finding("warning", layout.TASKS, "holds an empty instruction")
+
+
+def _language(dataset: Dataset) -> Iterator[Finding]:
+    """Language columns say the same on every frame of an episode, at times that frames have."""
+    times = dataset.column("timestamp")
+    for row in dataset.episodes:
+        where, rows = f"episode {row.index}, {language.PERSISTENT}", dataset.language(row.index)
+        for fault in language.faults(rows, times[row.start : row.stop]):
+            yield Finding("error", where, fault)
+        if any(dataset.language(row.index, t) != rows for t in range(1, row.length)):
+            yield Finding("error", where, "differs between frames")
 
 
 def _films(dataset: Dataset, row: EpisodeRow) -> Iterator[Finding]:
