@@ -301,7 +301,8 @@ def _picked(override: Override, options: Mapping[str, list[str]], root: str) -> 
     if group not in options or override.package or text.startswith(("+", "~")):
         return text
     plain = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{root}.yaml"), resolve=False)
-    return f"+{text}" if isinstance(plain, dict) and group in plain and override.value() is not None else text
+    held = isinstance(plain, dict) and plain.get(group, "absent") is None
+    return f"+{text}" if held and override.value() is not None else text
 
 
 def _fit(override: Override, base: Any, options: Mapping[str, list[str]], root: str, trusted: Sequence[str]) -> str:

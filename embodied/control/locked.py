@@ -17,6 +17,7 @@ from embodied.core.build import build
 from embodied.core.errors import ConfigError, RewardCodeError
 from embodied.core.reward import RewardProgram
 from embodied.sandbox.process import End, LockedProcess
+from embodied.sim.building import build_task
 from embodied.sim.task import ModelEdit, Start, Task
 
 ENTRY = "embodied.control.locked"
@@ -166,7 +167,7 @@ class Context:
     """What the process holds before it is locked."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:
-        self.task: Task = build(request["task"], trusted_packages=request["trusted_packages"])
+        self.task = build_task(request["task"], trusted_packages=request["trusted_packages"])
         self.sampler, self.settings = build(request["sampler"]), dict(request["settings"])
         self.planner: SamplingPlanner | None = None
         # The first use of what loads lazily; no threads before the lock.

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from embodied.core.build import build
 from embodied.core.errors import EmbodiedError
 from embodied.core.robot import RobotState
 from embodied.deploy.chunking import Chunking
 from embodied.deploy.chunks import QUICK_S
 from embodied.deploy.translate import TaskBridge
+from embodied.sim.building import build_task
 
 
 def run_policy(config: Mapping[str, Any], supervisor: Connection, daemon: Connection) -> None:
@@ -29,7 +29,7 @@ def run_policy(config: Mapping[str, Any], supervisor: Connection, daemon: Connec
     try:
         trusted = tuple(config.get("trusted_packages", ()))
         policy = load_policy(config["policy"], trusted, token_env=config["token_env"])
-        bridge = make_bridge(build(config["task"], trusted_packages=trusted), config["joints"], policy)
+        bridge = make_bridge(build_task(config["task"], trusted_packages=trusted), config["joints"], policy)
         supervisor.send(("ready",))
         _Episodes(bridge, policy, supervisor, daemon).run()
     except EmbodiedError as error:

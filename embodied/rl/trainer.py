@@ -30,6 +30,7 @@ from embodied.rl.demonstrations import fill_buffer, load_demonstrations
 from embodied.rl.snapshot import load_snapshot, newest_snapshot, save_snapshot, weights_sha256
 from embodied.rl.vec_env import RewardVecEnv
 from embodied.sim.batch_env import BatchEnv
+from embodied.sim.building import build_task
 
 
 @dataclass
@@ -160,7 +161,7 @@ class _Progress(BaseCallback):
 
 def _vec_env(request: Mapping[str, Any]) -> RewardVecEnv:
     trusted = request.get("trusted_packages", ())
-    task = build(request["task"], trusted_packages=trusted)
+    task = build_task(request["task"], trusted_packages=trusted)
     randomization = build(request["randomization"]) if request.get("randomization") else None
     env = BatchEnv(
         task,

@@ -27,6 +27,7 @@ from embodied.llm.record import Recorder
 from embodied.rewards.check import Checker
 from embodied.rewards.rollouts import Rollouts, record_rollouts
 from embodied.rl.rounds import open_rounds, round_folder
+from embodied.sim.building import build_task
 from embodied.sim.task import Task
 
 ROLLOUT_SEED = 30_000_000
@@ -134,11 +135,7 @@ class Writing:
 
 def make_task(config: Mapping[str, Any] | str, trusted_packages: tuple[str, ...] = (), **changes: Any) -> Task:
     """Builds a task from its configuration, or from the name of a shipped one."""
-    config = task_configuration(config)
-    task = build({**config, **changes}, trusted_packages=trusted_packages)
-    if not isinstance(task, Task):
-        raise ConfigError(f"_target_ '{config['_target_']}' is not a task")
-    return task
+    return build_task(task_configuration(config), trusted_packages=trusted_packages, **changes)
 
 
 def task_configuration(config: Mapping[str, Any] | str) -> Mapping[str, Any]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import mujoco
 import numpy as np
 
 from embodied.core.assets import sim_assets_dir
+from embodied.core.errors import ConfigError
 from embodied.core.quantities import Quantity
 from embodied.core.world import World
+from embodied.safety.envelope import Envelope
 from embodied.safety.kernels import limit_batch
 from embodied.sim.ik import ArmKinematics
 from embodied.sim.reads import Computed, Frame, JointPosition, JointVelocity, Source, StateSlice
@@ -126,45 +129,64 @@ class TabletopTask(Task):
 
     robot_joints = JOINTS
 
+    def bound_by(self, envelope: Envelope) -> None:
+        """Keeps positions, velocities and accelerations of the joints' commands within an envelope as well.
+
+        A policy then trains under the clamps of the gate that it will meet: the same kernel, at the task's rate.
+        Workspace, self-collision, torque and temperature stay the gate's alone.
+        """
+        if envelope.joint_names != self.robot_joints:
+            raise ConfigError(
+                f"task '{self.name}' commands {', '.join(self.robot_joints)}; the envelope bounds"
+                f" {', '.join(envelope.joint_names)}"
+            )
+        self._bounds = {
+            "low": np.maximum(self._bounds["low"], envelope.low_rad),
+            "high": np.minimum(self._bounds["high"], envelope.high_rad),
+            "max_velocity": np.minimum(MAX_SPEED, envelope.of("max_velocity_radps")),
+            "max_acceleration": np.array(envelope.of("max_acceleration_radps2")),
+        }
+
     def control(self, action: np.ndarray, states: np.ndarray, last_control: np.ndarray) -> np.ndarray:
         """Joint velocity commands `(n, 6)` [rad/s] through the gate's limits."""
-        return self._limited(action, states)[1]
+        return self._limited(action, states, last_control[:, :6], self._bounds)[1]
 
     def joint_targets(self, action: np.ndarray, states: np.ndarray) -> np.ndarray:
-        """Set-points `(n, 6)` [rad] that the servos have reached one control step after these actions."""
-        return self._limited(action, states)[0]
+        """Set-points `(n, 6)` [rad] that the servos have reached one control step after these actions.
 
-    def _limited(self, action: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        How fast they may speed up is left to the gate, which knows how fast they are.
+        """
+        return self._limited(action, states, _AT_REST, {**self._bounds, "max_acceleration": None})[0]
+
+    def _limited(
+        self, action: np.ndarray, states: np.ndarray, velocity: np.ndarray, bounds: Mapping[str, np.ndarray | None]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The next set-points [rad] and their velocities [rad/s], each `(n, 6)`.
 
         A set-point never leaves the joint's range and never runs further ahead of its joint than `MAX_LEAD`, so
         that pushing against something does not wind up.
         """
-        setpoints, angles, low, high = self._servos
+        setpoints, angles = self._servos
         setpoint, angle = states[:, setpoints], states[:, angles]
         wanted = setpoint + np.minimum(np.maximum(action, -1.0), 1.0) * (MAX_SPEED * self.control_dt_s)
         wanted = np.maximum(wanted, np.minimum(angle - MAX_LEAD, setpoint))
         wanted = np.minimum(wanted, np.maximum(angle + MAX_LEAD, setpoint))
-        return limit_batch(
-            wanted,
-            setpoint,
-            _AT_REST,
-            low=low,
-            high=high,
-            max_velocity=MAX_SPEED,
-            max_acceleration=None,
-            dt_s=self.control_dt_s,
-        )
+        return limit_batch(wanted, setpoint, velocity, dt_s=self.control_dt_s, **bounds)
 
     @cached_property
-    def _servos(self) -> tuple[slice, slice | np.ndarray, np.ndarray, np.ndarray]:
-        """Where set-points and joint angles stand in a state, and the set-points' limits [rad]."""
+    def _bounds(self) -> dict[str, Any]:
+        """What bounds the set-points: the joints' range [rad] and their greatest speed [rad/s]."""
+        low, high = self.model.actuator_actrange[:6].T.copy()
+        return {"low": low, "high": high, "max_velocity": MAX_SPEED, "max_acceleration": None}
+
+    @cached_property
+    def _servos(self) -> tuple[slice, slice | np.ndarray]:
+        """Where set-points and joint angles stand in a state."""
         model, columns = self.model, 1 + self._joint_columns
         start = 1 + model.nq + model.nv
         together = (np.diff(columns) == 1).all()  # a slice is read without a copy
         angles = slice(int(columns[0]), int(columns[-1]) + 1) if together else columns
-        low, high = model.actuator_actrange[:6].T.copy()
-        return slice(start, start + 6), angles, low, high
+        return slice(start, start + 6), angles
 
     @property
     def _joint_columns(self) -> np.ndarray:

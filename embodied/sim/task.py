@@ -23,6 +23,7 @@ from embodied.core.quantities import Quantity, Schema
 from embodied.core.reward import RewardProgram
 from embodied.core.world import World, lazy_world, peek
 from embodied.core.writer import TaskDescription
+from embodied.safety.envelope import Envelope
 from embodied.sim.engine import initial_state
 from embodied.sim.reads import Frames, Reader, Readings, Source
 
@@ -169,6 +170,14 @@ class Task(ABC):
         """Maps actions in [-1, 1] `(n, A)` to MuJoCo controls `(n, nu)`; by default onto their range."""
         middle, half = self._control_range
         return middle + np.minimum(np.maximum(action, -1.0), 1.0) * half
+
+    def bound_by(self, envelope: Envelope) -> None:
+        """Keeps the commands of the robot's joints within an envelope from now on.
+
+        Raises:
+            ConfigError: the task commands no robot's joints, or others than the envelope bounds.
+        """
+        raise ConfigError(f"task '{self.name}' commands no robot's joints: no envelope bounds it, leave safety out")
 
     @cached_property
     def _control_range(self) -> tuple[np.ndarray, np.ndarray]:
