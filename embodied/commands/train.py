@@ -13,6 +13,7 @@ policy is trained with it, and the report compares it with the expert reward at 
   instruction="..."      the sentence; the task's own by default
   reward=<name>          text2reward, text2reward_few_shot, library, expert, file
   llm=<name>             replay (recorded answers), openai, local, manual
+  safety=<name>          train under the clamps of a robot's envelope; see conf/safety/
   trainer=ppo|sac        settings: trainer.total_steps=..., trainer.settings.gamma=...
   feedback="..." parent=<run folder>
                          a better program for what you saw (observed="...") and want changed
