@@ -5,8 +5,9 @@ its environment>` names the peer. The work takes hours: every finished (row, see
 run again; the table and the result file are always made of what stands there.
 
 30 demonstrations a task (noise 0, 0.1, 0.3 on what is executed), 64 x 64 pixels, one camera; 20 episodes a task at
-positions that no demonstration had, 200 steps each. The budget is CPU seconds of training on one thread: the first
-twenty steps are timed, and the rest of the budget sets the number of steps. `x4` rows have four times the budget.
+positions that no demonstration had, 200 steps each. The budget is CPU seconds of training on one thread: a row's step
+is timed once, before all else and with nothing beside it (`<work>/step_s/`), and the budget then sets the number of
+steps for every seed, so that what runs at the same time does not. `x4` rows have four times the budget.
 """
 
 from __future__ import annotations
@@ -70,24 +71,29 @@ def recorded(work: Path, tasks: list[str], episodes: int) -> Dataset:
     return Dataset(folder)
 
 
-def fitted(
-    dataset: Dataset, folder: Path, head: dict[str, Any], reasoning: bool, budget_s: float, seed: int
-) -> dict[str, Any]:
-    """Fits one policy within the budget; its size, steps and CPU seconds."""
+def fit_of(dataset: Dataset, head: dict[str, Any], reasoning: bool, steps: int, seed: int) -> Fit:
     parts = {"policy": {**part("policy/diffusion_vla"), "reasoning": reasoning}, "backbone": part("backbone/light")}
+    settings = {k: v for k, v in part("fit")["settings"].items() if k not in ("steps", "seed")}
+    quiet = {"validation_share": 0.0, "save_every": 10**9}
     architecture = architecture_for(dataset, **parts, head=head)
+    return Fit(dataset, architecture, FitSettings(**{**settings, **quiet, "steps": steps, "seed": seed}))
 
-    def made(steps: int) -> Fit:
-        settings = {k: v for k, v in part("fit")["settings"].items() if k not in ("steps", "seed")}
-        quiet = {"validation_share": 0.0, "save_every": 10**9}
-        return Fit(dataset, architecture, FitSettings(**{**settings, **quiet, "steps": steps, "seed": seed}))
 
-    probe = made(20)
-    probe.run(folder / "probe", until=5)
-    begin = time.process_time()
-    probe.run(folder / "probe")
-    per_step = (time.process_time() - begin) / 15
-    fit = made(max(20, int(budget_s / per_step)))
+def step_s(dataset: Dataset, head: dict[str, Any], reasoning: bool) -> float:
+    """CPU seconds of one training step: forty, after ten that fill the caches."""
+    fit = fit_of(dataset, head, reasoning, 50, 0)
+    with tempfile.TemporaryDirectory() as scratch:
+        fit.run(Path(scratch), until=10)
+        begin = time.process_time()
+        fit.run(Path(scratch))
+    return (time.process_time() - begin) / 40
+
+
+def fitted(
+    dataset: Dataset, folder: Path, head: dict[str, Any], reasoning: bool, steps: int, seed: int
+) -> dict[str, Any]:
+    """Fits one policy; its size, steps and CPU seconds."""
+    fit = fit_of(dataset, head, reasoning, steps, seed)
     begin = time.process_time()
     fit.run(folder)
     weights = sum(p.numel() for p in fit.network.parameters())
@@ -104,31 +110,53 @@ def tried(folder: Path, tasks: list[str], episodes: int, seed: int) -> dict[str,
     return found
 
 
-def peer(kind: str, dataset: Dataset, budget_s: float, seed: int, tasks: list[str], episodes: int) -> dict[str, Any]:
+def peer(*words: str) -> dict[str, Any]:
+    """What LeRobot's environment says to `peers/lerobot_policy.py <words>`."""
     python = os.environ.get("LEROBOT_PYTHON")
     if not python:
         return {"error": "LEROBOT_PYTHON is not set"}
     root = Path(__file__).resolve().parents[1]
-    script = root / "benchmarks" / "peers" / "lerobot_policy.py"
-    names = [f"metaworld/{t}" for t in tasks]
-    command = [python, str(script), kind, str(dataset.folder), str(budget_s), str(seed), str(episodes), *names]
+    command = [python, str(root / "benchmarks" / "peers" / "lerobot_policy.py"), *words]
     with tempfile.TemporaryDirectory() as scratch:
         environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, env=environment)
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or ["?"])[-1][:300]}
-    row = json.loads(done.stdout.strip().splitlines()[-1])
-    return {**row, "success": {k.removeprefix("metaworld/"): v for k, v in row["success"].items()}}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def head_of(what: tuple[Any, ...]) -> dict[str, Any]:
+    return {**part(f"head/{what[0]}"), **what[1]}
+
+
+def steps_for(path: Path, budget_s: float, dataset: Dataset, head: dict[str, Any], reasoning: bool) -> int:
+    """How many steps the budget allows, by a step that was timed once and noted in `path`."""
+    if not path.exists():
+        write_json(path, {"step_s": step_s(dataset, head, reasoning)})
+    return max(20, int(budget_s / read_json(path)["step_s"]))
+
+
+def steps_of(name: str, work: Path, dataset: Dataset, budget: float) -> int:
+    """`steps_for` of a row; 0 where LeRobot's environment does not answer."""
+    what, path = ROWS[name], work / "step_s" / f"{slug(name.removesuffix(' x4'))}.json"
+    if len(what) == 2 and not path.exists():
+        timed = peer(what[0], str(dataset.folder), "time")
+        if "error" in timed:
+            return 0
+        write_json(path, timed)
+    head, reasoning = (head_of(what), what[2]) if len(what) == 4 else ({}, False)
+    return steps_for(path, budget * what[-1], dataset, head, reasoning)
 
 
 def run_row(name: str, seed: int, work: Path, dataset: Dataset, given: argparse.Namespace) -> dict[str, Any]:
     what, tasks = ROWS[name], given.tasks
-    budget = given.budget * what[-1]
+    steps = steps_of(name, work, dataset, given.budget)
     if len(what) == 2:
-        return peer(what[0], dataset, budget, seed, tasks, given.episodes)
+        names = [f"metaworld/{t}" for t in tasks]
+        row = peer(what[0], str(dataset.folder), str(steps), str(seed), str(given.episodes), *names)
+        return row | {"success": {k.removeprefix("metaworld/"): v for k, v in row.get("success", {}).items()}}
     with tempfile.TemporaryDirectory() as scratch:
-        head = {**part(f"head/{what[0]}"), **what[1]}
-        row = fitted(dataset, Path(scratch), head, what[2], budget, seed)
+        row = fitted(dataset, Path(scratch), head_of(what), what[2], steps, seed)
         return {**row, "success": tried(Path(scratch), tasks, given.episodes, seed), "episodes": given.episodes}
 
 
@@ -137,7 +165,7 @@ def table(work: Path, tasks: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ROWS:
         runs = [read_json(p) for p in sorted((work / "rows").glob(f"{slug(name)}.seed*.json"))]
-        runs = [r for r in runs if "success" in r]
+        runs = [r for r in runs if r["success"]]
         if not runs:
             continue
         hits, episodes = [sum(r["success"].values()) for r in runs], runs[0]["episodes"] * len(tasks)
@@ -201,6 +229,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as fresh:
         work = Path(given.work or fresh)
         dataset = recorded(work, given.tasks, demonstrations)
+        for name in names:
+            print(name, steps_of(name, work, dataset, given.budget), "steps", flush=True)
         for seed in seeds:
             for name in names:
                 path = work / "rows" / f"{slug(name)}.seed{seed}.json"

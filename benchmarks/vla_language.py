@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import Metric, finish
-from vla import fitted, part, slug
+from vla import fitted, part, slug, steps_for
 
 from embodied.core.files import read_json, write_json
 from embodied.core.stats import wilson_interval
@@ -89,12 +89,13 @@ def main() -> int:
             names = ",".join(name for pair in SCENES.values() for name in pair)
             words = ["record", f"tasks=[{names}]", f"dataset={folder}", f"episodes={demonstrations}"]
             subprocess.run([sys.executable, "-m", "embodied.commands.main", *words], check=True)
-        rows = []
+        head, timed, rows = part(f"head/{given.head}"), work / "step_s" / f"language-{slug(given.head)}.json", []
         for seed in seeds:
             path = work / "rows" / f"language-{slug(given.head)}.seed{seed}.json"
             if not path.exists():
                 with tempfile.TemporaryDirectory() as scratch:
-                    row = fitted(Dataset(folder), Path(scratch), part(f"head/{given.head}"), True, budget, seed)
+                    steps = steps_for(timed, budget, Dataset(folder), head, True)
+                    row = fitted(Dataset(folder), Path(scratch), head, True, steps, seed)
                     row["told"] = measured(VLAPolicy.load(Path(scratch) / "policy"), episodes, 555 + seed)
                 write_json(path, row)
             rows.append(read_json(path))

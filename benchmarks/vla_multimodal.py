@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import Metric, finish
-from vla import X0, fitted, part
+from vla import X0, fitted, part, steps_for
 
 from embodied.core.files import read_json, write_json
 from embodied.core.stats import wilson_interval
@@ -67,7 +67,9 @@ def main() -> int:
                 if not path.exists():
                     with tempfile.TemporaryDirectory() as scratch:
                         settings = {**part(f"head/{head}"), **HEADS[head]}
-                        row = fitted(Dataset(folder), Path(scratch), settings, False, budget, seed)
+                        timed = work / "step_s" / f"multimodal-{head}.json"
+                        steps = steps_for(timed, budget, Dataset(folder), settings, False)
+                        row = fitted(Dataset(folder), Path(scratch), settings, False, steps, seed)
                         row |= tried(VLAPolicy.load(Path(scratch) / "policy"), episodes, SEED_OF_STARTS + seed)
                     write_json(path, row)
                     print(head, seed, row, flush=True)

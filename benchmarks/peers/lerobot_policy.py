@@ -1,9 +1,10 @@
 """LeRobot's ACT or Diffusion Policy, trained and tried on our data and tasks, in its own environment.
 
-    LEROBOT/bin/python lerobot_policy.py <act|diffusion> <dataset> <cpu seconds> <seed> <episodes> <task> ...
+    LEROBOT/bin/python lerobot_policy.py <act|diffusion> <dataset> <steps> <seed> <episodes> <task> ...
 
 The encoder has the size of ours; which task it is comes as one-hot numbers behind the state, since neither policy reads
-sentences. Prints one JSON line. `speed` instead of CPU seconds only measures the time of a chunk.
+sentences. Prints one JSON line. `time` instead of steps only measures the time of a training step, `speed` that of a
+chunk.
 """
 
 from __future__ import annotations
@@ -86,9 +87,12 @@ def make(kind: str, state_size: int, action_size: int, chunk: int, steps: int) -
 class Adapter:
     """One of LeRobot's policies where ours would act."""
 
-    def __init__(self, policy: Any, kind: str, scale: dict[str, np.ndarray], tasks: list[str], sizes: dict) -> None:
-        self.policy, self.kind, self.scale, self.tasks = policy.eval(), kind, scale, tasks
-        self.architecture, self.n_action_steps, self.think_every = SimpleNamespace(**sizes), 8, 1
+    def __init__(self, policy: Any, kind: str, scale: dict[str, np.ndarray], dataset: Any) -> None:
+        self.policy, self.kind, self.scale, self.tasks = policy.eval(), kind, scale, dataset.tasks
+        self.features = {k: dataset.features[k].shape for k in ("observation.state", "observation.images.front")}
+        self.action_size, self.fps = dataset.features["action"].shape[0], dataset.fps
+        self.architecture = SimpleNamespace(camera_shape=self.features["observation.images.front"][:2])
+        self.n_action_steps, self.think_every = 8, 1
 
     def predict(self, seen: dict, told: list[str], _: Any = None) -> tuple[np.ndarray, list[str]]:
         """As `VLAPolicy.predict`."""
@@ -116,17 +120,18 @@ def chunk_of(policy: Any, kind: str, batch: dict[str, torch.Tensor]) -> torch.Te
     return policy.diffusion.generate_actions(stacked)
 
 
-def train(policy: Any, kind: str, lr: float, dataset: Any, budget_s: float, seed: int) -> dict[str, float]:
-    """Adam with warm-up and cosine over as many steps as the budget allows, measured on the first twenty."""
+def train(policy: Any, kind: str, lr: float, dataset: Any, total: int, seed: int) -> dict[str, Any]:
+    """AdamW with warm-up and cosine."""
     from embodied.data.windows import Batches, Windows
 
     steps = {"action": range(16), "observation.state": (0,), "observation.images.front": (0,), "task_index": (0,)}
     batches = Batches(Windows(dataset, steps, sizes={"observation.images.front": (64, 64)}), batch_size=64, seed=seed)
     scale = {k: dataset.stats["observation.state"][k] for k in ("mean", "std")}
     optimizer = torch.optim.AdamW(policy.parameters(), lr=lr, weight_decay=1e-4)
-    begin, total, done, loss = time.process_time(), 10**9, 0, torch.zeros(())
+    times, loss = [], torch.zeros(())
     policy.train()
-    while done < total:
+    for done in range(total):
+        begin = time.process_time()
         batch = next(batches)
         state = (batch["observation.state"][:, 0] - scale["mean"]) / np.maximum(scale["std"], 1e-2)
         one_hot = np.eye(len(dataset.tasks))[batch["task_index"][:, 0]]
@@ -145,10 +150,8 @@ def train(policy: Any, kind: str, lr: float, dataset: Any, budget_s: float, seed
         loss.backward()
         nn.utils.clip_grad_norm_(policy.parameters(), 10.0)
         optimizer.step()
-        done += 1
-        if done == 20:
-            total = max(21, int(budget_s / ((time.process_time() - begin) / done)))
-    return {"steps": done, "cpu_s": time.process_time() - begin, "loss": float(loss.detach())}
+        times.append(time.process_time() - begin)
+    return {"steps": total, "cpu_s": sum(times), "step_s": float(np.median(times[10:])), "loss": float(loss.detach())}
 
 
 def main() -> None:
@@ -156,15 +159,16 @@ def main() -> None:
 
     from embodied.data.dataset import Dataset
 
-    kind, folder, budget, seed, episodes, *names = sys.argv[1:]
+    kind, folder, steps, *more = sys.argv[1:]
+    seed, episodes, *names = more or ["0", "0"]
     torch.set_num_threads(1)
     torch.manual_seed(int(seed))
-    dataset: Any = None if budget == "speed" else Dataset(folder)
+    dataset: Any = None if steps == "speed" else Dataset(folder)
     size = 4 + 6 if dataset is None else dataset.column("observation.state").shape[1] + len(dataset.tasks)
     policy, lr = make(kind, size, 4, 16, 8)
     weights = sum(p.numel() for p in policy.parameters())
     row: dict[str, Any] = {"version": lerobot.__version__, "kind": kind, "weights": weights}
-    if budget == "speed":
+    if steps == "speed":
         policy.eval()
         batch = to_batch(np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, size)))
         times = []
@@ -175,7 +179,10 @@ def main() -> None:
                 times.append(1e3 * (time.process_time() - begin))
         print(json.dumps({**row, "chunk_cpu_ms": float(np.median(times[10:]))}))
         return
-    row |= train(policy, kind, lr, dataset, float(budget), int(seed))
+    row |= train(policy, kind, lr, dataset, 40 if steps == "time" else int(steps), int(seed))
+    if steps == "time":
+        print(json.dumps(row))
+        return
     from embodied.policies.trial import try_out
     from embodied.rl.writing import make_task
 
@@ -183,9 +190,7 @@ def main() -> None:
         "mean": dataset.stats["observation.state"]["mean"],
         "std": np.maximum(dataset.stats["observation.state"]["std"], 1e-2),
     }
-    sizes = {"action_size": 4, "state_size": 4, "fps": dataset.fps, "cameras": ["observation.images.front"]}
-    sizes["camera_shape"] = dataset.features["observation.images.front"].shape[:2]
-    adapter: Any = Adapter(policy, kind, scale, dataset.tasks, sizes)
+    adapter: Any = Adapter(policy, kind, scale, dataset)
     found = {}
     for name in names:
         trial = try_out(make_task(name), adapter, episodes=int(episodes), seed=777 + int(seed), episode_steps=200)
