@@ -31,8 +31,9 @@ POINTS = {
     "drawer_center": "world.drawer.center_position",
     "rest_position": "world.rest_position",
 }
-HELPERS = """
-HOME = np.array([0.0, -0.2274, 0.0, -2.4644, 0.0, 2.237, 0.7854])
+HOME = "HOME = np.array([0.0, -0.2274, 0.0, -2.4644, 0.0, 2.237, 0.7854])"
+HELPERS = f"""
+{HOME}
 
 
 def tilt(up):

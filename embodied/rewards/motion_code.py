@@ -14,6 +14,7 @@ import numpy as np
 
 from embodied.core.errors import RewardCodeError, UnknownNameError
 from embodied.rewards.manipulator_motion import ManipulatorMotion
+from embodied.rewards.manipulator_skills import ManipulatorSkills
 from embodied.rewards.quadruped_motion import QuadrupedMotion
 from embodied.rewards.quadruped_skills import QuadrupedSkills
 from embodied.sandbox.call_check import check_calls
@@ -21,6 +22,7 @@ from embodied.sandbox.process import End, LockedProcess
 
 MORPHOLOGIES: Mapping[str, type] = {
     "manipulator": ManipulatorMotion,
+    "manipulator_skills": ManipulatorSkills,
     "quadruped": QuadrupedMotion,
     "quadruped_skills": QuadrupedSkills,
 }
