@@ -20,6 +20,7 @@ from embodied.safety.envelope import Envelope
 from embodied.safety.kernels import jumps, limit_scalar
 
 _MOST_BRAKING_STEPS = 10_000  # a robot that takes longer to stop has an envelope that cannot be meant
+_TESTED_RAD = 0.01  # how far apart the tested poses of a braking way may be, by the joint that moves most
 _CLOCK_S = 1e-6  # differences of clock readings carry rounding errors
 
 
@@ -189,7 +190,7 @@ class Gate:
         return self._answer(command, velocity, Verdict.CLAMPED if names else Verdict.PASSED, reasons)
 
     def _blocked(self, command: Sequence[float], velocity: Sequence[float]) -> tuple[str, ...]:
-        """Why a command may not be sent: tested where it leads, and at every command of braking from there.
+        """Why a command may not be sent: tested where it leads, and along the way of braking from there.
 
         So a later command that is refused brakes along a way that was tested before it was entered.
         """
@@ -204,14 +205,19 @@ class Gate:
         return ()
 
     def _braking(self, command: Sequence[float], velocity: Sequence[float]) -> Iterator[Sequence[float]]:
-        """The command, and those that `_braked` would send after it until the robot stands."""
+        """The command, those of `_braked` after it that are `_TESTED_RAD` apart, and the one at which it stands."""
         yield command
         if self._tool_position is None and self._self_collides is None:
             return
+        tested = command
         for _ in range(_MOST_BRAKING_STEPS):
             if not any(velocity):
-                return
+                break
             command, velocity, _ = limit_scalar(command, command, velocity, **self._limits)
+            if any(abs(a - b) >= _TESTED_RAD for a, b in zip(command, tested, strict=True)):
+                tested = command
+                yield command
+        if command is not tested:
             yield command
 
     def _monitor(self, kind: str, values: Sequence[float] | None, bound: str, unit: str, now_s: float) -> None:
