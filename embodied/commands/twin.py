@@ -7,8 +7,8 @@ from pathlib import Path
 HELP = """embodied twin <robot> [folder=<path>] [key=value ...]
 
 Starts a twin (the robot's own protocol, MuJoCo physics behind it) and prints what a driver must be told: the device to
-connect to and the calibration file that belongs to it, in LeRobot's format, or a controller's network address and serial
-number. The bytes are logged. Ends with Ctrl-C.
+connect to and the calibration file that belongs to it, in LeRobot's format, or a network address and a serial number.
+The bytes are logged. Ends with Ctrl-C.
 
   folder=twin            where calibration and byte log go
   faults={corrupt: 0.01, drop: 0.0, late: 0.0}   shares of packets that something happens to

@@ -108,7 +108,7 @@ def connection(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, str],
 def start_twin(
     robot: Mapping[str, Any], folder: Path, *, manual: bool, priority: int = 0
 ) -> tuple[dict[str, str], Any]:
-    """A twin with its byte log, and what else a driver needs, in `folder`; gives the driver's connection and the process."""
+    """A twin, its byte log and what its driver needs in `folder`; gives the driver's connection and the process."""
     from robots.twin.process import TwinProcess
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -78,6 +78,11 @@ class ArmPhysics:
         return self.data.actuator_force[self._u]
 
     @property
+    def set_point_rad(self) -> np.ndarray:
+        """Where the servos stand or are on their way to `(J,)`."""
+        return self.data.act[self._act]
+
+    @property
     def torque_on(self) -> np.ndarray:
         """Bool `(J,)`."""
         return self._torque.copy()

@@ -73,17 +73,17 @@ class RtdeSession:
                 answers.append(message(kind, answer))
         return answers
 
-    def due(self, now_s: float, values: Mapping[str, Any]) -> list[bytes]:
+    def due(self, now_s: float, tell: Callable[[], Mapping[str, Any]]) -> list[bytes]:
         """The data package where one is due; what was missed is not made up for.
 
         Args:
             now_s: monotonic [s].
-            values: of the controller, by name; registers that nobody wrote are 0.
+            tell: gives the controller's values by name; registers that nobody wrote are 0.
         """
         if not self.started or now_s < self._due_s:
             return []
         self._due_s = max(self._due_s + self._period_s, now_s - self._period_s)
-        payload = bytearray(b"\x01")
+        values, payload = tell(), bytearray(b"\x01")
         for name, kind in self._wanted:
             value = values.get(name, 0)
             payload += struct.pack(">" + _FORMATS[kind], *(value if kind == "VECTOR6D" else (value,)))

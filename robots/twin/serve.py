@@ -1,9 +1,9 @@
 """The twin's process: `python -m robots.twin.serve '<json>'`; talks to its owner in JSON lines.
 
-First line out: `{"pid", "connection"}`, the latter being what a driver must be told. In: `{"set": {wire fault: share}}`,
+First line out: `{"pid", "connection"}`, the latter for the driver. In: `{"set": {wire fault: share}}`,
 `{"cut": true}`, `{"stall": joint}`, `{"place": [rad, ...]}`, `{"advance_s": x}` (a clock that is moved by hand),
-`{"state": true}`, and what the robot itself can be ordered, such as `{"overheat": [joint, deg C]}`; each is answered by
-one line. It ends when its owner does.
+`{"state": true}`, and what this robot can be ordered, such as `{"overheat": [joint, deg C]}`; each is answered by one
+line. It ends when its owner does.
 """
 
 from __future__ import annotations

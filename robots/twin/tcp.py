@@ -114,7 +114,9 @@ class TcpWire:
         client, _ = listener.accept()
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._channels.append(Channel(listener.getsockname()[1], client))
+        channel = Channel(listener.getsockname()[1], client)
+        self._channels.append(channel)
+        channel.unsent.extend((0.0, greeting) for greeting in receive(channel, b""))
 
     def _read(self, channel: Channel, receive: Receive) -> None:
         try:
