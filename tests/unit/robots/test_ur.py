@@ -8,11 +8,17 @@ import subprocess
 import sys
 import time
 
+import mujoco
+import numpy as np
 import pytest
 import ur_wire
+import yaml
 
-from embodied.core.clock import VirtualClock
+from embodied.core.assets import conf_dir, sim_assets_dir
+from embodied.core.clock import MonotonicClock, VirtualClock
 from embodied.core.errors import CalibrationError, RobotError, RobotLostError
+from embodied.deploy.daemon import make_loop
+from embodied.safety.faults import Mode
 from robots.twin.process import TwinProcess
 from robots.ur import MAX_RAD, STALE_S, ur5e
 
@@ -85,6 +91,10 @@ def until_it_works(call):
         time.sleep(0.002)
 
 
+def conf(name):
+    return yaml.safe_load((conf_dir() / f"{name}.yaml").read_text())
+
+
 def near(start, by=0.1):
     return [angle + by for angle in start]
 
@@ -150,9 +160,7 @@ def test_a_cut_line_is_a_lost_robot_and_every_later_call_says_so(arm, twin):
     assert twin.state()["position_rad"] == pytest.approx(before, abs=0.02)
 
 
-def test_a_frozen_controller_is_seen_by_its_clock_and_nothing_is_sent_until_it_is_armed_again(twin, tmp_path):
-    arm = ur5e(**twin.connection(tmp_path))
-    arm.connect()
+def test_a_frozen_controller_is_seen_by_its_clock_and_nothing_is_sent_until_it_is_armed_again(arm, twin, tmp_path):
     start = arm.arm().position_rad
     follow(arm, start, at(start))
     twin.freeze()
@@ -172,7 +180,6 @@ def test_a_frozen_controller_is_seen_by_its_clock_and_nothing_is_sent_until_it_i
     assert list(ur_wire.targets(tmp_path / "bytes.jsonl"))[-1] == pytest.approx(start, abs=2e-3)
     start = arm.arm().position_rad
     assert follow(arm, near(start), at(near(start)))
-    arm.disconnect()
 
 
 def test_silence_of_the_line_is_a_fault_before_it_is_a_loss(arm, twin):
@@ -257,6 +264,21 @@ def test_a_protective_stop_is_reported_with_its_joint_and_never_unlocked(arm, tw
     assert twin.state()["safety"] == "PROTECTIVE_STOP"
 
 
+def test_a_stop_of_the_controller_latches_the_loop_which_then_moves_nothing(arm, twin):
+    config = {**conf("robot/ur5e"), "safety": conf("safety/ur5e"), "blend_s": 0.0}
+    config["fault"]["hold_s"] = 0.0
+    loop = make_loop(config, arm, MonotonicClock())
+    loop.arm()
+    assert loop.cycle().mode is Mode.RUNNING
+    before = twin.tell(emergency_stop=True)["position_rad"]
+    for _ in range(20):
+        cycle = loop.cycle()
+        time.sleep(0.008)
+    assert cycle.mode is Mode.HOLD
+    assert any("emergency stop of the robot" in reason for reason in cycle.reasons)
+    assert twin.state()["position_rad"] == pytest.approx(before, abs=1e-3)
+
+
 def test_a_joint_that_cannot_follow_stops_it(arm, twin):
     start = arm.arm().position_rad
     arm.send(start)
@@ -314,3 +336,19 @@ def test_its_time_can_be_moved_by_hand(tmp_path):
             twin.advance(0.02)
         assert twin.state()["position_rad"] == pytest.approx(near(start), abs=2e-3)
         arm.disconnect()
+
+
+def test_the_model_has_the_makers_geometry():
+    """Against the product of the Denavit-Hartenberg matrices, in the maker's base frame (x and y the other way)."""
+    model = mujoco.MjModel.from_xml_path(str(sim_assets_dir() / "scenes/ur5e.xml"))
+    data, rng = mujoco.MjData(model), np.random.default_rng(0)
+    lengths = [0, -0.425, -0.3922, 0, 0, 0], [0.1625, 0, 0, 0.1333, 0.0997, 0.0996]
+    for _ in range(20):
+        data.qpos[:] = rng.uniform(-MAX_RAD, MAX_RAD, 6)
+        mujoco.mj_kinematics(model, data)
+        pose = np.diag([-1.0, -1.0, 1.0, 1.0])
+        for q, a, d, twist in zip(data.qpos, *lengths, [np.pi / 2, 0, 0, np.pi / 2, -np.pi / 2, 0], strict=True):
+            c, s, ct, st = np.cos(q), np.sin(q), np.cos(twist), np.sin(twist)
+            pose = pose @ [[c, -s * ct, s * st, a * c], [s, c * ct, -c * st, a * s], [0, st, ct, d], [0, 0, 0, 1]]
+        assert data.site("tool").xpos == pytest.approx(pose[:3, 3], abs=1e-9)
+        assert data.site("tool").xmat == pytest.approx(pose[:3, :3].ravel(), abs=1e-9)
