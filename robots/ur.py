@@ -209,6 +209,9 @@ class UrArm:
                 list(sent), 0.0, 0.0, SERVO_S, LOOKAHEAD_S, GAIN
             )
         if not taken:
+            for _ in range(10):  # why it ended may come a few packages later
+                time.sleep(0.004)
+                self._alive(self._clock.now_s())
             self._stop(
                 "its control program has ended: the watchdog heard nothing, or a person stopped it. Arm it again"
             )
