@@ -17,7 +17,7 @@ from embodied.safety.envelope import Envelope
 
 NEEDED = ("driver", "model", "tool", "rate_hz", "motion", "fault")
 MEANT = {
-    "port": "device, such as /dev/ttyACM0",
+    "port": "device",
     "calibration": "LeRobot's file of this arm",
     "host": "network address of its controller",
     "serial_number": "the one on its label",
