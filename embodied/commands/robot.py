@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 HELP = """embodied robot <action> <robot> port=<device> calibration=<file> [key=value ...]
+       embodied robot <action> ur5e host=<address> serial_number=<number> [key=value ...]
 
 check      connects, compares the calibration, prints the joints; moves nothing and leaves the torque as it is
 calibrate  torque off; a person moves every joint to both ends; writes LeRobot's file and the servos' memory
@@ -16,7 +17,7 @@ teleop     follows a leader arm that a person moves by hand; writes the motion; 
 identify   swings every joint about home_rad and fits friction, damping and delay of the model to it; writes a yaml
 
   safety=tabletop        the envelope (home, park)
-  leader_port=<device> leader_calibration=<file>   the arm that leads (teleop)
+  leader_port=<device> leader_calibration=<file>   the arm that leads (teleop); so for what else a robot needs
   seconds=8  to=<file>   how long to swing, and where the result goes (teleop, identify)
   dataset=<folder> instruction="..."   the motion becomes an episode of a dataset (teleop)
   confirmed_by=<name>    who stands beside the robot; asked for at the keyboard otherwise
@@ -25,9 +26,9 @@ examples:
   embodied robot check so101 port=/dev/ttyACM0 calibration=my_arm.json
   embodied robot calibrate so101 port=/dev/ttyACM0 calibration=my_arm.json
   embodied robot park so101 port=/dev/ttyACM0 calibration=my_arm.json
+  embodied robot home ur5e host=192.168.1.10 serial_number=20235500001 safety=ur5e
 """
-DEFAULTS: dict[str, Any] = {"port": None, "calibration": None, "safety": "tabletop", "confirmed_by": None}
-DEFAULTS |= {"seconds": 8.0, "to": None, "leader_port": None, "leader_calibration": None}
+DEFAULTS: dict[str, Any] = {"safety": "tabletop", "confirmed_by": None, "seconds": 8.0, "to": None}
 DEFAULTS |= {"dataset": None, "instruction": None}
 ACTIONS = ("check", "calibrate", "home", "park", "teleop", "identify")
 
@@ -35,8 +36,9 @@ ACTIONS = ("check", "calibrate", "home", "park", "teleop", "identify")
 def run(arguments: list[str]) -> int:
     """Runs the command."""
     from embodied.core.errors import ConfigError, UnknownNameError
+    from embodied.deploy.opening import connection_names
 
-    words, values = words_and_values(arguments, DEFAULTS, "robot")
+    words = [argument for argument in arguments if "=" not in argument]
     if len(words) != 2:
         raise ConfigError(
             "what, and which robot? embodied robot check|calibrate|home|park|teleop|identify <robot> port=... "
@@ -44,9 +46,12 @@ def run(arguments: list[str]) -> int:
     action, name = words
     if action not in ACTIONS:
         raise UnknownNameError("action", action, ACTIONS)
-    if not values["port"] or not values["calibration"]:
-        raise ConfigError("give port=<device> and calibration=<LeRobot's file>; embodied twin so101 prints both")
     robot = load_robot(name)
+    told = connection_names(robot["driver"])
+    _, values = words_and_values(
+        arguments, {**DEFAULTS, **dict.fromkeys(told), **{f"leader_{one}": None for one in told}}, "robot"
+    )
+    values["connection"] = _connection(values, told, "")
     if action == "calibrate":
         return _calibrate(robot, values)
     if action == "check":
@@ -93,30 +98,45 @@ def words_and_values(
     return words, values
 
 
+def _connection(values: Mapping[str, Any], names: Sequence[str], of: str) -> dict[str, str]:
+    """What was given of a driver's connection, `of` being what the keys begin with."""
+    from embodied.core.errors import ConfigError
+    from embodied.deploy.opening import told_how
+
+    if not all(values[of + name] for name in names):
+        raise ConfigError(f"give {told_how([of + name for name in names])}; embodied twin <robot> prints a twin's")
+    return {name: str(values[of + name]) for name in names}
+
+
 def _check(robot: Mapping[str, Any], values: Mapping[str, Any]) -> int:
     from embodied.core.build import build
 
-    arm = build(robot["driver"], port=str(values["port"]), calibration=str(values["calibration"]))
+    arm = build(robot["driver"], **values["connection"])
     arm.connect()
     try:
         state = arm.observe()
     finally:
         arm.disconnect()
-    print(f"{arm.name} on {values['port']}: {len(arm.joints)} joints answer, calibration fits")
+    print(f"{arm.name} with {', '.join(values['connection'].values())}: {len(arm.joints)} joints answer, it is the one")
     for i, joint in enumerate(arm.joints):
-        print(
-            f"  {joint:<14} {state.position_rad[i]:+7.3f} rad {state.velocity_radps[i]:+7.3f} rad/s"
-            f" {state.torque_nm[i]:+6.2f} Nm {state.temperature_c[i]:5.1f} C"
-        )
+        told = f"{state.position_rad[i]:+7.3f} rad {state.velocity_radps[i]:+7.3f} rad/s"
+        if state.torque_nm is not None:
+            told += f" {state.torque_nm[i]:+6.2f} Nm"
+        if state.temperature_c is not None:
+            told += f" {state.temperature_c[i]:5.1f} C"
+        print(f"  {joint:<14} {told}")
     return 0
 
 
 def _calibrate(robot: Mapping[str, Any], values: Mapping[str, Any]) -> int:
     from embodied.core.build import resolve
+    from embodied.core.errors import ConfigError
     from robots.calibrating import calibrate
 
-    parts = resolve(robot["calibrating"])(port=str(values["port"]))
-    path = calibrate(parts, Path(str(values["calibration"])), input, print)
+    if "calibrating" not in robot:
+        raise ConfigError("this robot's controller holds its calibration: there is nothing to calibrate here")
+    parts = resolve(robot["calibrating"])(port=values["connection"]["port"])
+    path = calibrate(parts, Path(values["connection"]["calibration"]), input, print)
     print(f"calibration: {path} (LeRobot reads it too)")
     return 0
 
@@ -133,7 +153,7 @@ def _move(robot: Mapping[str, Any], values: Mapping[str, Any], action: str) -> i
     from embodied.deploy.opening import summary
 
     config = compose_config("deploy", [f"safety={values['safety']}", "policy=none"]).config
-    connection = {"port": str(values["port"]), "calibration": str(values["calibration"])}
+    connection = values["connection"]
     print(summary(build(config["safety"]), str(robot["driver"]["_target_"]), connection), flush=True)
     if not values["confirmed_by"]:
         if not sys.stdin.isatty():
@@ -198,9 +218,7 @@ def _teleop(robot: Mapping[str, Any], values: Mapping[str, Any], loop: Any, cloc
 
     if values["dataset"] and not values["instruction"]:
         raise ConfigError('dataset= needs instruction="...": what is shown, as a person would say it')
-    if not values["leader_port"] or not values["leader_calibration"]:
-        raise ConfigError("teleop needs leader_port=<device> and leader_calibration=<its LeRobot file>")
-    leader = build(robot["driver"], port=str(values["leader_port"]), calibration=str(values["leader_calibration"]))
+    leader = build(robot["driver"], **_connection(values, list(values["connection"]), "leader_"))
     leader.connect()
     cycles: list[Any] = []
     try:

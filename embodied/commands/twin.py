@@ -1,4 +1,4 @@
-"""`embodied twin`: a digital twin of a robot on a serial line, for any driver that speaks its protocol."""
+"""`embodied twin`: a digital twin of a robot, for any driver that speaks its protocol."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 HELP = """embodied twin <robot> [folder=<path>] [key=value ...]
 
-Starts a twin (the robot's own protocol, MuJoCo physics behind it) and prints the device to connect to and the
-calibration file that belongs to it, in LeRobot's format. Every byte is logged. Ends with Ctrl-C.
+Starts a twin (the robot's own protocol, MuJoCo physics behind it) and prints what a driver must be told: the device to
+connect to and the calibration file that belongs to it, in LeRobot's format, or a network address and a serial number.
+The bytes are logged. Ends with Ctrl-C.
 
   folder=twin            where calibration and byte log go
   faults={corrupt: 0.01, drop: 0.0, late: 0.0}   shares of packets that something happens to
@@ -15,8 +16,10 @@ calibration file that belongs to it, in LeRobot's format. Every byte is logged. 
 
 examples:
   embodied twin so101
+  embodied twin ur5e
   embodied twin so101 'faults={drop: 0.01}' seconds=60
 """
+TOLD = 15
 DEFAULTS = {"folder": "twin", "faults": {}, "seconds": None}
 
 
@@ -37,9 +40,8 @@ def run(arguments: list[str]) -> int:
     connection, twin = start_twin(robot, Path(values["folder"]), manual=False, priority=0)
     with twin:
         twin.tell(set=values["faults"])
-        print(f"port:        {connection['port']}")
-        print(f"calibration: {connection['calibration']}")
-        print(f"bytes:       {Path(values['folder']) / 'wire.jsonl'}", flush=True)
+        for name, value in (*connection.items(), ("bytes", Path(values["folder"]) / "wire.jsonl")):
+            print(f"{name + ':':<{TOLD}}{value}", flush=True)
         try:
             time.sleep(float(values["seconds"]) if values["seconds"] is not None else 1e9)
         except KeyboardInterrupt:

@@ -62,7 +62,7 @@ def run_daemon(config: Mapping[str, Any], supervisor: Connection, policy: Connec
     """The process's main function."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the supervisor's to answer; without it the daemon parks by itself
         signal.signal(number, signal.SIG_IGN)
-    clock = MonotonicClock()
+    clock, real_time = MonotonicClock(), _real_time(int(config["priority"]))  # an SDK's threads take it on from here
     try:
         robot: Robot = build(config["driver"], **config["connection"])
         robot.connect()
@@ -71,7 +71,6 @@ def run_daemon(config: Mapping[str, Any], supervisor: Connection, policy: Connec
         return
     try:
         loop = make_loop(config, robot, clock)
-        real_time = _real_time(int(config["priority"]))
         supervisor.send(("armed", astuple(loop.arm()), real_time))
         _Daemon(config, loop, supervisor, policy).run()
     except RobotLostError as error:

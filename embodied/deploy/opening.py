@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from embodied.core.build import build
+from embodied.core.build import build, resolve
 from embodied.core.errors import ConfigError, UnknownNameError
 from embodied.deploy.acting import is_address, load_policy, make_bridge
 from embodied.deploy.translate import TaskBridge
@@ -15,6 +16,12 @@ from embodied.rl.writing import make_task, task_configuration
 from embodied.safety.envelope import Envelope
 
 NEEDED = ("driver", "model", "tool", "rate_hz", "motion", "fault")
+MEANT = {
+    "port": "device",
+    "calibration": "LeRobot's file of this arm",
+    "host": "network address of its controller",
+    "serial_number": "the one on its label",
+}
 
 
 @dataclass(frozen=True)
@@ -84,14 +91,13 @@ def connection(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, str],
 
     Args:
         config: of `conf/deploy.yaml`.
-        folder: where a twin's calibration and byte log go.
+        folder: where a twin's byte log and what its driver needs go.
     """
     if config["transport"] == "real":
-        if not config["port"] or not config["calibration"]:
-            raise ConfigError(
-                "transport=real needs port=<device>, such as /dev/ttyACM0, and calibration=<LeRobot's file of this arm>"
-            )
-        return {"port": str(config["port"]), "calibration": str(config["calibration"])}, None
+        names = connection_names(config["robot"]["driver"])
+        if not all(config.get(name) for name in names):
+            raise ConfigError(f"transport=real needs {told_how(names)}")
+        return {name: str(config[name]) for name in names}, None
     if config["transport"] != "twin":
         raise UnknownNameError("transport", str(config["transport"]), ("twin", "real"))
     if not config["robot"].get("twin"):
@@ -102,20 +108,29 @@ def connection(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, str],
 def start_twin(
     robot: Mapping[str, Any], folder: Path, *, manual: bool, priority: int = 0
 ) -> tuple[dict[str, str], Any]:
-    """A twin with its own calibration file and byte log in `folder`; gives the driver's connection and the process."""
-    from robots.calibration import save_calibration
+    """A twin, its byte log and what its driver needs in `folder`; gives the driver's connection and the process."""
     from robots.twin.process import TwinProcess
 
     folder.mkdir(parents=True, exist_ok=True)
     twin = TwinProcess(robot["twin"], log=folder / "wire.jsonl", manual=manual, priority=max(priority - 5, 0))
-    save_calibration(folder / "twin_calibration.json", twin.calibration)
-    return {"port": twin.port, "calibration": str(folder / "twin_calibration.json")}, twin
+    return twin.connection(folder), twin
+
+
+def connection_names(driver: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a driver must be told to connect: the arguments that it has no value for, such as `port`, `calibration`."""
+    parameters = signature(resolve(driver["_target_"])).parameters.values()
+    return tuple(p.name for p in parameters if p.default is p.empty and p.name not in driver)
+
+
+def told_how(names: Sequence[str]) -> str:
+    """Those, as a person has to give them: `port=<device, such as /dev/ttyACM0> ...`."""
+    return " ".join(f"{name}=<{MEANT.get(name, name)}>" for name in names)
 
 
 def summary(envelope: Envelope, robot: str, connection: Mapping[str, str]) -> str:
     """What a person must have read before a real robot moves."""
     lines = [
-        f"{robot} on {connection['port']}, calibration {connection['calibration']}",
+        f"{robot} with {', '.join(f'{name} {value}' for name, value in connection.items())}",
         "joint             from      to   speed  accel.   jump  torque   temp.",
         "                 [rad]   [rad] [rad/s] [rad/s2]  [rad]   [Nm] [deg C]",
     ]

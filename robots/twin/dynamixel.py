@@ -8,11 +8,11 @@ it is when the bus is silent, and refuses goals until it is cleared.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from robots.calibration import RAD_PER_COUNT, JointScale, MotorCalibration
 from robots.dynamixel import VELOCITY_COUNTS, WATCHDOG_UNIT_S, two_complement
 from robots.twin.physics import ArmPhysics
+from robots.twin.serial import SerialServos
 
 PING, READ, WRITE, STATUS, SYNC_READ, SYNC_WRITE = 0x01, 0x02, 0x03, 0x55, 0x82, 0x83
 BROADCAST, HEADER = 0xFE, b"\xff\xff\xfd\x00"
@@ -50,7 +50,7 @@ def packet(motor: int, instruction: int, given: bytes) -> bytes:
     return head + crc16(head).to_bytes(2, "little")
 
 
-class DynamixelServos:
+class DynamixelServos(SerialServos):
     """All servos of one bus.
 
     Args:
@@ -70,20 +70,13 @@ class DynamixelServos:
         model_numbers: Mapping[str, int],
         stall_torque_nm: Mapping[str, float],
     ) -> None:
-        self.physics = physics
+        super().__init__(physics, calibration)
         self._stall = [stall_torque_nm[joint] for joint in physics.joints]
-        self._burnt = {joint: asdict(calibration[joint]) for joint in physics.joints}
         self.scales = [scales[joint] for joint in physics.joints]
-        self.motors = {calibration[joint].id: i for i, joint in enumerate(physics.joints)}
         self.tables = {calibration[j].id: _table(calibration[j], model_numbers[j]) for j in physics.joints}
         self._offsets = {calibration[j].id: calibration[j].homing_offset for j in physics.joints}
-        self.forced_temperature_c: dict[int, float] = {}
         self._heard_s = dict.fromkeys(self.motors, 0.0)
         self._buffer = bytearray()
-
-    def burnt(self) -> dict[str, dict[str, int]]:
-        """The calibration that was burnt into the servos, as plain data."""
-        return self._burnt
 
     def receive(self, data: bytes) -> bytes:
         """Takes what came over the wire; gives what the servos answer."""

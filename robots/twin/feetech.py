@@ -7,11 +7,11 @@ are the STS3215's; the permanent memory is locked while register 55 is 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from robots.calibration import COUNTS, RAD_PER_COUNT, JointScale, MotorCalibration
 from robots.feetech import signed, unsigned
 from robots.twin.physics import ArmPhysics
+from robots.twin.serial import SerialServos
 
 PING, READ, WRITE, REG_WRITE, ACTION, SYNC_READ, SYNC_WRITE = 1, 2, 3, 4, 5, 0x82, 0x83
 BROADCAST = 0xFE
@@ -19,7 +19,7 @@ EEPROM_END, LOCK, TORQUE, GOAL, TORQUE_LIMIT = 40, 55, 40, 42, 48
 _OVERHEAT_BIT, _OVERLOAD_BIT = 2, 5
 
 
-class StsServos:
+class StsServos(SerialServos):
     """All servos of one bus.
 
     Args:
@@ -39,20 +39,14 @@ class StsServos:
         model_number: int,
         stall_torque_nm: float,
     ) -> None:
-        self.physics, self.stall_torque_nm = physics, stall_torque_nm
-        self._burnt = {joint: asdict(calibration[joint]) for joint in physics.joints}
+        super().__init__(physics, calibration)
+        self.stall_torque_nm = stall_torque_nm
         self.scales = [scales[joint] for joint in physics.joints]
-        self.motors = {calibration[joint].id: i for i, joint in enumerate(physics.joints)}
         self.tables = {calibration[j].id: _table(calibration[j], model_number) for j in physics.joints}
         self.error_bits = dict.fromkeys(self.motors, 0)
-        self.forced_temperature_c: dict[int, float] = {}
         self._offsets = {calibration[j].id: calibration[j].homing_offset for j in physics.joints}
         self._registered: dict[int, tuple[int, bytes]] = {}
         self._buffer = bytearray()
-
-    def burnt(self) -> dict[str, dict[str, int]]:
-        """The calibration that was burnt into the servos, as plain data."""
-        return self._burnt
 
     def receive(self, data: bytes) -> bytes:
         """Takes what came over the wire; gives what the servos answer."""

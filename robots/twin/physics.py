@@ -9,7 +9,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from embodied.core.errors import ConfigError
+from embodied.core.errors import ConfigError, UnknownNameError
 
 AMBIENT_C, HEATING_C_PER_S, COOLING_S = 28.0, 0.35, 200.0  # of a servo: at full load, and its time constant
 LATE_S = 0.5  # a process that was stopped for longer does not run the missed time
@@ -78,6 +78,11 @@ class ArmPhysics:
         return self.data.actuator_force[self._u]
 
     @property
+    def set_point_rad(self) -> np.ndarray:
+        """Where the servos stand or are on their way to `(J,)`."""
+        return self.data.act[self._act]
+
+    @property
     def torque_on(self) -> np.ndarray:
         """Bool `(J,)`."""
         return self._torque.copy()
@@ -87,6 +92,12 @@ class ArmPhysics:
         """Position of the site `tool` `(3,)` [m, world]; NaN where the model has none."""
         site = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, "tool")
         return self.data.site_xpos[site] if site >= 0 else np.full(3, np.nan)
+
+    def index(self, joint: str) -> int:
+        """Place of a joint in every `(J,)`."""
+        if joint not in self.joints:
+            raise UnknownNameError("joint", joint, self.joints)
+        return self.joints.index(joint)
 
     def place(self, position_rad: Sequence[float]) -> None:
         """Puts the arm at rest at a pose `(J,)`."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from embodied.core.errors import ConfigError, RobotLostError
+from embodied.core.files import write_json
 from robots.calibration import MotorCalibration
 
 
@@ -27,8 +28,7 @@ class TwinProcess:
         priority: real-time priority where permitted, 0 for none.
 
     Attributes:
-        port: the device to connect to.
-        calibration: what is burnt into its servos, by joint.
+        pid: of its process.
     """
 
     def __init__(
@@ -53,9 +53,28 @@ class TwinProcess:
         if "error" in first:
             self.close()
             raise ConfigError(first["error"])
-        self.port: str = first["port"]
         self.pid: int = first["pid"]
-        self.calibration = {joint: MotorCalibration(**motor) for joint, motor in first["calibration"].items()}
+        self._connection: dict[str, Any] = first["connection"]
+
+    @property
+    def port(self) -> str:
+        """The device to connect to, of a twin of serial servos."""
+        return self._connection["port"]
+
+    @property
+    def calibration(self) -> dict[str, MotorCalibration]:
+        """What is burnt into its servos, by joint, of a twin that has such."""
+        return {joint: MotorCalibration(**motor) for joint, motor in self._connection["calibration"].items()}
+
+    def connection(self, folder: Path) -> dict[str, str]:
+        """What its driver must be told to connect, by argument; what is more than a word is a file in `folder`."""
+        told = {}
+        for name, given in self._connection.items():
+            told[name] = str(given)
+            if isinstance(given, Mapping):
+                told[name] = str(folder / f"twin_{name}.json")
+                write_json(Path(told[name]), given)
+        return told
 
     def tell(self, **command: Any) -> dict[str, Any]:
         """One command (see `robots.twin.serve`); gives the twin's state.

@@ -1,9 +1,9 @@
 """The twin's process: `python -m robots.twin.serve '<json>'`; talks to its owner in JSON lines.
 
-First line out: `{"port", "pid", "calibration"}`. In: `{"set": {wire fault: share}}`, `{"cut": true}`,
-`{"overheat": [joint, deg C]}`, `{"overload": joint}`, `{"stall": joint}`, `{"place": [rad, ...]}`,
-`{"advance_s": x}` (a clock that is moved by hand),
-`{"state": true}`; each is answered by one line. It ends when its owner does.
+First line out: `{"pid", "connection"}`, the latter for the driver. In: `{"set": {wire fault: share}}`,
+`{"cut": true}`, `{"stall": joint}`, `{"place": [rad, ...]}`, `{"advance_s": x}` (a clock that is moved by hand),
+`{"state": true}`, and what this robot can be ordered, such as `{"overheat": [joint, deg C]}`; each is answered by one
+line. It ends when its owner does.
 """
 
 from __future__ import annotations
@@ -13,30 +13,102 @@ import os
 import select
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from embodied.core.build import build
 from embodied.core.errors import ConfigError, EmbodiedError, UnknownNameError
-from robots.twin.wire import PtyWire
+from robots.twin.physics import ArmPhysics
+from robots.twin.wire import Faults
 
 TICK_S = 0.001
 
 
-class SerialTwin:
-    """One twin: servos behind a wire.
+class Wire(Protocol):
+    """The twin's end of what a driver connects to."""
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong."""
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes wait to be read."""
+        ...
+
+    def serve(self, receive: Callable[..., Any], wait_s: float) -> None:
+        """Waits up to `wait_s` for bytes, passes them to `receive`, sends what comes back."""
+        ...
+
+    def cut(self) -> None:
+        """Pulls the cable."""
+        ...
+
+    def close(self) -> None:
+        """Ends the line."""
+        ...
+
+
+@runtime_checkable
+class TwinRobot(Protocol):
+    """What stands behind a wire.
+
+    Attributes:
+        physics: of the arm.
+    """
+
+    physics: ArmPhysics
+
+    @property
+    def orders(self) -> Mapping[str, Callable[[Any], None]]:
+        """What the owner can order besides what every twin knows, by word."""
+        ...
+
+    def open_wire(self, seed: int, log: Path | None) -> Wire:
+        """What a driver connects to, with its faults' seed and its byte log."""
+        ...
+
+    def connection(self, wire: Any) -> dict[str, Any]:
+        """What a driver must be told to connect, by the names of its arguments; a mapping becomes a file."""
+        ...
+
+    def receive(self, *arrived: Any) -> Any:
+        """Takes what came over the wire, as the wire gives it; gives what goes back."""
+        ...
+
+    def tick(self) -> None:
+        """Time has passed."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """What the owner is told besides the physics."""
+        ...
+
+
+class Twin:
+    """One twin: a robot behind a wire.
 
     Args:
-        servos: with their physics.
+        robot: with its physics.
         wire: the line.
         manual: whether time moves only by `advance_s`.
     """
 
-    def __init__(self, servos: Any, wire: PtyWire, manual: bool) -> None:
-        self.servos, self.wire, self.manual = servos, wire, manual
+    def __init__(self, robot: TwinRobot, wire: Wire, manual: bool) -> None:
+        self.robot, self.wire, self.manual = robot, wire, manual
         self._manual_s = 0.0
-        self.servos.physics.advance_to(self.now_s)
+        self.robot.physics.advance_to(self.now_s)
+        self._orders: dict[str, Callable[[Any], None]] = {
+            "set": lambda faults: self.wire.faults.set(**faults),
+            "cut": lambda _: self.wire.cut(),
+            "stall": lambda joint: robot.physics.stalled.add(robot.physics.index(joint)),
+            "place": robot.physics.place,
+            "advance_s": self._advance,
+            "state": lambda _: None,
+            **robot.orders,
+        }
 
     @property
     def now_s(self) -> float:
@@ -45,40 +117,28 @@ class SerialTwin:
 
     def serve(self, wait_s: float) -> None:
         """Once: physics up to now, then one exchange if there is one within `wait_s`."""
-        self.servos.physics.advance_to(self.now_s)
-        self.servos.tick()
-        self.wire.serve(self._receive, time.monotonic(), wait_s)
+        self.robot.physics.advance_to(self.now_s)
+        self.robot.tick()
+        self.wire.serve(self._receive, wait_s)
 
-    def _receive(self, data: bytes) -> bytes:
-        self.servos.physics.advance_to(self.now_s)
-        return self.servos.receive(data)
+    def _receive(self, *arrived: Any) -> Any:
+        self.robot.physics.advance_to(self.now_s)
+        return self.robot.receive(*arrived)
+
+    def _advance(self, seconds: float) -> None:
+        self._manual_s += float(seconds)
+        self.robot.physics.advance_to(self._manual_s + 1e-9, most_s=float("inf"))
+        self.robot.tick()
 
     def obey(self, command: Mapping[str, Any]) -> dict[str, Any]:
-        """One command of the owner; gives the state."""
-        physics = self.servos.physics
+        """Commands of the owner; gives the state."""
         while self.wire.pending:  # what was written before the command counts before it
             self.serve(0.0)
         for word, given in command.items():
-            if word == "set":
-                self.wire.faults.set(**given)
-            elif word == "cut":
-                self.wire.cut()
-            elif word == "overheat":
-                self.servos.forced_temperature_c[self._motor(given[0])] = float(given[1])
-            elif word == "overload":
-                self.servos.overload(self._motor(given), on=True)
-            elif word == "stall":
-                physics.stalled.add(self._joint(given))
-            elif word == "place":
-                physics.place(given)
-            elif word == "advance_s":
-                self._manual_s += float(given)
-                physics.advance_to(self._manual_s + 1e-9, most_s=float("inf"))
-                self.servos.tick()
-            elif word != "state":
-                raise UnknownNameError(
-                    "command", word, ("set", "cut", "overheat", "overload", "stall", "place", "advance_s", "state")
-                )
+            if word not in self._orders:
+                raise UnknownNameError("command", word, self._orders)
+            self._orders[word](given)
+        physics = self.robot.physics
         return {
             "t_s": self.now_s,
             "position_rad": physics.position_rad.tolist(),
@@ -86,37 +146,29 @@ class SerialTwin:
             "torque_on": physics.torque_on.tolist(),
             "goal_rad": physics._goals.tolist(),
             "tool_m": physics.tool_m.tolist(),
+            **self.robot.status(),
         }
-
-    def _joint(self, name: str) -> int:
-        if name not in self.servos.physics.joints:
-            raise UnknownNameError("joint", name, self.servos.physics.joints)
-        return self.servos.physics.joints.index(name)
-
-    def _motor(self, name: str) -> int:
-        index = self._joint(name)
-        return next(motor for motor, i in self.servos.motors.items() if i == index)
 
 
 def main() -> int:
     """Serves until the owner's end of stdin closes."""
     config = json.loads(sys.argv[1])
     try:
-        wire = PtyWire(seed=int(config.get("seed", 0)), log=Path(config["log"]) if config.get("log") else None)
-        servos = build(config["twin"])
-        if not all(hasattr(servos, part) for part in ("receive", "tick", "physics", "motors", "burnt")):
-            raise ConfigError(f"{config['twin'].get('_target_')} does not make the servos of a serial twin")
-        twin = SerialTwin(servos, wire, bool(config.get("manual", False)))
+        robot = build(config["twin"])
+        if not isinstance(robot, TwinRobot):
+            raise ConfigError(f"{config['twin'].get('_target_')} does not make a robot for a twin")
+        wire = robot.open_wire(int(config.get("seed", 0)), Path(config["log"]) if config.get("log") else None)
+        twin = Twin(robot, wire, bool(config.get("manual", False)))
     except EmbodiedError as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return 2
     if config.get("priority"):
         _real_time(int(config["priority"]))
-    print(json.dumps({"port": wire.port, "pid": os.getpid(), "calibration": servos.burnt()}), flush=True)
+    print(json.dumps({"pid": os.getpid(), "connection": robot.connection(wire)}), flush=True)
     return _loop(twin)
 
 
-def _loop(twin: SerialTwin) -> int:
+def _loop(twin: Twin) -> int:
     pending = b""
     while True:
         twin.serve(TICK_S)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import time
 import tty
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,22 +19,20 @@ from embodied.core.errors import ConfigError
 
 
 @dataclass
-class WireFaults:
+class Faults:
     """Shares of packets that something happens to, per direction and independently.
 
     Attributes:
         corrupt: one bit is flipped.
-        drop: the reply never comes.
-        late: the reply comes `late_s` later.
+        drop: the robot's packet never comes.
+        late: it comes `late_s` later.
         late_s: [s].
-        echo_noise: a stray byte comes before the reply.
     """
 
     corrupt: float = 0.0
     drop: float = 0.0
     late: float = 0.0
     late_s: float = 0.06
-    echo_noise: float = 0.0
 
     def set(self, **given: float) -> None:
         """Changes some."""
@@ -41,6 +40,17 @@ class WireFaults:
             if not hasattr(self, name):
                 raise ConfigError(f"no wire fault '{name}'; known: {', '.join(vars(self))}")
             setattr(self, name, float(value))
+
+
+@dataclass
+class SerialFaults(Faults):
+    """Those of a serial line.
+
+    Attributes:
+        echo_noise: a stray byte comes before the reply.
+    """
+
+    echo_noise: float = 0.0
 
 
 @dataclass
@@ -53,7 +63,7 @@ class PtyWire:
         log: JSON lines `{"t", "to", "hex"}`, or None.
     """
 
-    faults: WireFaults = field(default_factory=WireFaults)
+    faults: SerialFaults = field(default_factory=SerialFaults)
     seed: int = 0
     log: Path | None = None
 
@@ -66,8 +76,9 @@ class PtyWire:
         self._log = open(self.log, "a", encoding="utf-8") if self.log else None  # noqa: SIM115 (closed in close)
         self.cut_off = False
 
-    def serve(self, receive: Callable[[bytes], bytes], now_s: float, wait_s: float) -> None:
+    def serve(self, receive: Callable[[bytes], bytes], wait_s: float) -> None:
         """Waits up to `wait_s` for bytes, passes them on, sends what comes back (later, where a fault says so)."""
+        now_s = time.monotonic()
         for due, reply in [item for item in self._late if item[0] <= now_s]:
             self._late.remove((due, reply))
             self._write(reply, now_s)

@@ -18,6 +18,7 @@ from embodied.core.build import OWN_PACKAGES, build, check_keys, resolve
 from embodied.core.errors import ConfigError
 from embodied.core.reward import RewardProgram
 from embodied.core.writer import RewardWriter, WriterTools
+from embodied.deploy.opening import connection_names
 from embodied.rewards.check import Checker
 from embodied.rewards.rollouts import record_rollouts
 from embodied.rl.algorithms import make_algorithm
@@ -93,7 +94,7 @@ def test_every_target_is_ours_and_takes_the_keys(name):
         if not any(value == "???" for value in part.values()):
             supplied = ["tools"] if name.startswith("reward/") else SUPPLIED.get(name.partition("/")[0], [])
             if part == loaded(name).get("driver"):
-                supplied = ["port", "calibration"]  # where the arm is: known when it is deployed to
+                supplied = connection_names(part)  # where the arm is: known when it is deployed to
             check_keys(factory, part["_target_"], [*(k for k in part if k not in ("_target_", "defaults")), *supplied])
 
 
