@@ -2,7 +2,9 @@
 
 The sequence is `[picture tokens, instruction, readout tokens | reasoning]`. The first part sees itself whole and never
 the reasoning, which sees everything before it (a prefix language model). The readout tokens are what DiffusionVLA
-(arXiv:2412.03293) calls action tokens: their hidden states go to the action head.
+(arXiv:2412.03293) calls action tokens: their hidden states go to the action head. They begin with where each feature of
+the pictures is seen (spatial softmax, Levine et al. 2016, arXiv:1504.00702): attention alone takes far longer to learn
+where things are, and that is most of what an arm must know.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from embodied.policies.vocabulary import Vocabulary
 
 
 class LightBackbone(Backbone):
-    """About half a million weights at the default width.
+    """About 0.6 million weights at the default width.
 
     Args:
         vocabulary: what `vocabulary.train` returned for the dataset's sentences.
@@ -60,6 +62,12 @@ class LightBackbone(Backbone):
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.order = nn.Parameter(0.02 * torch.randn(2, max_words + 2, width))  # instruction, reasoning
         self.readout = nn.Parameter(0.02 * torch.randn(readout_tokens, width))
+        self.sharpness = nn.Parameter(torch.full((width, 1), 4.0))  # of each feature's softmax over places
+        self.pointing = nn.Linear(n_cameras * 2 * width, width)
+        rows, columns = torch.meshgrid(
+            torch.linspace(-1, 1, height // 8), torch.linspace(-1, 1, wide // 8), indexing="ij"
+        )
+        self.register_buffer("grid", torch.stack([columns, rows], -1).reshape(-1, 2), persistent=False)
         self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.max_words = max_words
@@ -106,11 +114,14 @@ class LightBackbone(Backbone):
                 f"pictures of {tuple(pictures.shape)}; this backbone takes (B, {len(self.place)},"
                 f" {self.picture_size[0]}, {self.picture_size[1]}, 3)"
             )
-        seen = self.eye(normalized(pictures.flatten(0, 1))).transpose(1, 2)
+        seen = self.eye(normalized(pictures.flatten(0, 1)))
+        points = torch.softmax(self.sharpness * seen, -1) @ self.grid
+        readout = self.readout + self.pointing(points.reshape(batch, 1, -1))
+        seen = seen.transpose(1, 2)
         seen = (seen.reshape(batch, cameras, *seen.shape[1:]) + self.place).flatten(1, 2)
         ids = self.words.encode(instructions, device=pictures.device)[:, : self.max_words]
         read = self.embedding(ids) + self.order[0, : ids.shape[1]]
-        x = torch.cat([seen, read, self.readout.expand(batch, -1, -1)], 1)
+        x = torch.cat([seen, read, readout], 1)
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         real[:, seen.shape[1] : seen.shape[1] + ids.shape[1]] = ids != self.words.pad
         caches = []
