@@ -1,7 +1,8 @@
-"""A gamepad as a hand, through Linux' joystick device: events of eight bytes (Documentation/input/joydev/joystick-api.rst).
+"""A gamepad as a hand, through Linux' joystick device: events of eight bytes.
 
-Such a device speaks only when something changes. A pad that goes out of reach with a stick held over may say nothing any
-more, so motion also stops after a time of silence, and while the dead-man's button is not held.
+Source: the kernel's Documentation/input/joydev/joystick-api.rst. Such a device speaks only when something changes. A
+pad that goes out of reach with a stick held over may say nothing any more, so motion also stops after a time of
+silence, and while the dead-man's button is not held.
 """
 
 from __future__ import annotations

@@ -97,13 +97,14 @@ def drive_tool(
         InputLostError: the device is gone; the robot stands.
         RobotError: a fault of the robot ended it.
     """
-    dt_s, asked = loop.gate.dt_s, HandCommand()
+    dt_s, number, asked = loop.gate.dt_s, -1, HandCommand()
     lost: list[InputLostError] = []
     motion.still()
     loop.follow(True)
 
     def lead(state: RobotState, now_s: float) -> None:
-        nonlocal asked
+        nonlocal asked, number
+        number += 1
         try:
             asked = hand.read(now_s)
         except InputLostError as error:
@@ -115,7 +116,7 @@ def drive_tool(
             loop.stream.offer(make_chunk(number, now_s, dt_s, [wanted], last), now_s, last)
 
     try:
-        for number in range(round(seconds / dt_s)):
+        for _ in range(round(seconds / dt_s)):
             cycle = loop.cycle(lead)
             _checked(cycle)
             if on_cycle is not None:

@@ -2,8 +2,8 @@
 
 Moved are the tool's place, its elevation (nose up) and its roll about the direction in which it points; what is not
 asked to turn is held. What an arm cannot do is forgotten at once (with five joints it turns its heading as the place
-needs), and the wanted pose leads the commanded one by a bounded way: a tool that was stopped, by a limit or by the gate,
-does not jump.
+needs), and the wanted pose leads the commanded one by a bounded way: a tool that was stopped, by a limit or by the
+gate, does not jump.
 """
 
 from __future__ import annotations

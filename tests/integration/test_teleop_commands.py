@@ -1,4 +1,4 @@
-"""`embodied robot teleop` and `embodied record robot=` with a pseudo terminal as keyboard and a FIFO as gamepad, on twins."""
+"""`embodied robot teleop` and `embodied record robot=`: a pseudo terminal as keyboard, a FIFO as gamepad, twins."""
 
 import threading
 import time

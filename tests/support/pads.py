@@ -1,6 +1,5 @@
 """Input devices without hardware: a pseudo terminal as keyboard, a FIFO as gamepad."""
 
-import contextlib
 import os
 import struct
 
@@ -22,14 +21,14 @@ class Terminal:
     def __init__(self):
         self._person, self._program = os.openpty()
         self.device = os.ttyname(self._program)
+        self._ends = [self._person, self._program]
 
     def type(self, text):
         os.write(self._person, text.encode())
 
     def hang_up(self):
-        for end in (self._person, self._program):
-            with contextlib.suppress(OSError):
-                os.close(end)
+        while self._ends:
+            os.close(self._ends.pop())
 
 
 class Pad:
@@ -40,6 +39,7 @@ class Pad:
         os.mkfifo(self.device)
         self._reader = os.open(self.device, os.O_RDONLY | os.O_NONBLOCK)  # so that it can be written before it is read
         self._writer = os.open(self.device, os.O_WRONLY)
+        self._ends = [self._reader, self._writer]
 
     def event(self, kind, number, value):
         os.write(self._writer, struct.pack("=IhBB", 0, value, kind, number))
@@ -54,6 +54,5 @@ class Pad:
         os.write(self._writer, data)
 
     def unplug(self):
-        for end in (self._reader, self._writer):
-            with contextlib.suppress(OSError):
-                os.close(end)
+        while self._ends:
+            os.close(self._ends.pop())
