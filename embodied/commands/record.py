@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-HELP = """embodied record robot=<name> teleop=leader dataset=<folder> instruction="..." [port=... leader_port=... ...]
+HELP = """embodied record robot=<name> teleop=leader|keyboard|gamepad dataset=<folder> instruction="..." [port=... ...]
        embodied record tasks=[<task>, ...] dataset=<folder> [key=value ...]
 
 An expert acts in simulation; what the robot saw, sensed, did and said becomes a dataset in the LeRobot v3 layout, with
@@ -17,7 +17,7 @@ every quantity of the world beside it. A dataset that exists is continued; a kil
   noise=[0,0.1,0.3]      on what is executed; what is recorded as action stays right
   seed=0
 
-With robot=, a person leads a real arm (or its twin); the keys are those of `embodied robot teleop`.
+With robot=, a person moves a real arm, or its twin (transport=twin); the keys are those of `embodied robot teleop`.
 
 examples:
   embodied record tasks=[metaworld/drawer-open,metaworld/drawer-close] dataset=datasets/drawer episodes=30
@@ -38,14 +38,16 @@ def run(arguments: list[str]) -> int:
 def _from_robot(name: str, rest: list[str]) -> int:
     """A demonstration by hand: `embodied robot teleop` into a dataset."""
     from embodied.commands.robot import run as robot
+    from embodied.commands.teleop import ways
     from embodied.core.errors import ConfigError, UnknownNameError
 
-    ways = [word.partition("=")[2] for word in rest if word.startswith("teleop=")]
-    if ways != ["leader"]:
-        raise UnknownNameError("way to teleoperate", ways[0] if ways else "", ["leader"], "teleop=")
+    given = [word.partition("=")[2] for word in rest if word.startswith("teleop=")]
+    if len(given) != 1 or given[0] not in ways():
+        raise UnknownNameError("way to teleoperate", given[0] if given else "", ways(), "teleop=")
     if not any(word.startswith("dataset=") for word in rest):
         raise ConfigError("where to? dataset=<folder>")
-    return robot(["teleop", name, *(word for word in rest if not word.startswith("teleop="))])
+    words = (word for word in rest if not word.startswith("teleop="))
+    return robot(["teleop", name, f"with={given[0]}", *words])
 
 
 def execute(composed) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ check      connects, compares the calibration, prints the joints; moves nothing 
 calibrate  torque off; a person moves every joint to both ends; writes LeRobot's file and the servos' memory
 home       slowly to home_rad, holding there; needs an envelope and a confirmation
 park       slowly to the parking pose, then torque off
-teleop     follows a leader arm that a person moves by hand; writes the motion; parks at the end
+teleop     a person moves the arm: with=leader (a second arm by hand), keyboard or gamepad (the tool, from home_rad);
+           writes the motion; parks at the end
 identify   swings every joint about home_rad and fits friction, damping and delay of the model to it; writes a yaml
 
+  transport=twin         a digital twin, started for the purpose, instead of what port= and the like lead to
   safety=tabletop        the envelope (home, park)
   leader_port=<device> leader_calibration=<file>   the arm that leads (teleop); so for what else a robot needs
+  device=<path>          of the gamepad (/dev/input/js0), or of a terminal other than this one (teleop)
   seconds=8  to=<file>   how long to swing, and where the result goes (teleop, identify)
   dataset=<folder> instruction="..."   the motion becomes an episode of a dataset (teleop)
   confirmed_by=<name>    who stands beside the robot; asked for at the keyboard otherwise
@@ -26,10 +30,12 @@ examples:
   embodied robot check so101 port=/dev/ttyACM0 calibration=my_arm.json
   embodied robot calibrate so101 port=/dev/ttyACM0 calibration=my_arm.json
   embodied robot park so101 port=/dev/ttyACM0 calibration=my_arm.json
+  embodied robot teleop so101 with=keyboard transport=twin seconds=120
   embodied robot home ur5e host=192.168.1.10 serial_number=20235500001 safety=ur5e
 """
 DEFAULTS: dict[str, Any] = {"safety": "tabletop", "confirmed_by": None, "seconds": 8.0, "to": None}
-DEFAULTS |= {"dataset": None, "instruction": None}
+DEFAULTS |= {"dataset": None, "instruction": None, "with": "leader", "device": None, "transport": "real"}
+TWIN_PRIORITY = 45  # where permitted: a robot answers in time, however busy this computer is
 ACTIONS = ("check", "calibrate", "home", "park", "teleop", "identify")
 
 
@@ -51,12 +57,31 @@ def run(arguments: list[str]) -> int:
     _, values = words_and_values(
         arguments, {**DEFAULTS, **dict.fromkeys(told), **{f"leader_{one}": None for one in told}}, "robot"
     )
-    values["connection"] = _connection(values, told, "")
-    if action == "calibrate":
-        return _calibrate(robot, values)
-    if action == "check":
-        return _check(robot, values)
-    return _move(robot, values, action)
+    with _reached(robot, values, told) as values["connection"]:
+        if action == "calibrate":
+            return _calibrate(robot, values)
+        if action == "check":
+            return _check(robot, values)
+        return _move(robot, values, action)
+
+
+@contextmanager
+def _reached(robot: Mapping[str, Any], values: Mapping[str, Any], told: Sequence[str]) -> Iterator[dict[str, str]]:
+    """What the driver must be told: as given, or of a twin that ends with the command."""
+    import tempfile
+
+    from embodied.core.errors import UnknownNameError
+    from embodied.deploy.opening import start_twin
+
+    if values["transport"] not in ("real", "twin"):
+        raise UnknownNameError("transport", str(values["transport"]), ("real", "twin"))
+    if values["transport"] == "real":
+        yield given_connection(values, told, "")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        connection, twin = start_twin(robot, Path(folder), manual=False, priority=TWIN_PRIORITY)
+        with twin:
+            yield connection
 
 
 def load_robot(name: str) -> dict[str, Any]:
@@ -98,7 +123,7 @@ def words_and_values(
     return words, values
 
 
-def _connection(values: Mapping[str, Any], names: Sequence[str], of: str) -> dict[str, str]:
+def given_connection(values: Mapping[str, Any], names: Sequence[str], of: str) -> dict[str, str]:
     """What was given of a driver's connection, `of` being what the keys begin with."""
     from embodied.core.errors import ConfigError
     from embodied.deploy.opening import told_how
@@ -145,6 +170,7 @@ def _move(robot: Mapping[str, Any], values: Mapping[str, Any], action: str) -> i
     import sys
 
     from embodied.commands.compose import compose_config
+    from embodied.commands.teleop import check, teleop
     from embodied.core.build import build
     from embodied.core.clock import MonotonicClock
     from embodied.core.errors import ConfigError
@@ -152,10 +178,12 @@ def _move(robot: Mapping[str, Any], values: Mapping[str, Any], action: str) -> i
     from embodied.deploy.moves import go_and_hold, park_and_release
     from embodied.deploy.opening import summary
 
+    if action == "teleop":
+        check(values)
     config = compose_config("deploy", [f"safety={values['safety']}", "policy=none"]).config
     connection = values["connection"]
     print(summary(build(config["safety"]), str(robot["driver"]["_target_"]), connection), flush=True)
-    if not values["confirmed_by"]:
+    if not values["confirmed_by"] and values["transport"] == "real":
         if not sys.stdin.isatty():
             raise ConfigError("a robot that moves needs a person: run it in a terminal, or give confirmed_by=<name>")
         if input("The robot will move. Type 'move' to go on: ").strip() != "move":
@@ -170,7 +198,7 @@ def _move(robot: Mapping[str, Any], values: Mapping[str, Any], action: str) -> i
             done = go_and_hold(loop, robot["home_rad"], clock)
             print("at home, holding: the torque is on" if done else f"not at home: {loop.machine.reasons}")
         elif action == "teleop":
-            done = _teleop(robot, values, loop, clock)
+            done = teleop(robot, values, loop, clock)
         elif action == "identify":
             done = go_and_hold(loop, robot["home_rad"], clock) and _identify(robot, values, loop, clock)
         else:
@@ -204,47 +232,4 @@ def _identify(robot: Mapping[str, Any], values: Mapping[str, Any], loop: Any, cl
         print(f"  {joint:<14} friction {found.friction_nm[joint]:.3f} Nm, damping {found.damping[joint]:.3f} Nm s/rad")
     print(f"  delay {1e3 * found.delay_s:.0f} ms; error {1e3 * found.error_before_rad:.1f} -> ", end="")
     print(f"{1e3 * found.error_after_rad:.1f} mrad. Written to {path}")
-    return done
-
-
-def _teleop(robot: Mapping[str, Any], values: Mapping[str, Any], loop: Any, clock: Any) -> bool:
-    import numpy as np
-
-    from embodied.core.build import build
-    from embodied.core.errors import ConfigError, RobotError
-    from embodied.deploy.moves import park_and_release
-    from embodied.deploy.pacer import Pacer
-    from embodied.deploy.teleop import follow_leader
-
-    if values["dataset"] and not values["instruction"]:
-        raise ConfigError('dataset= needs instruction="...": what is shown, as a person would say it')
-    leader = build(robot["driver"], **_connection(values, list(values["connection"]), "leader_"))
-    leader.connect()
-    cycles: list[Any] = []
-    try:
-        pacer = Pacer(1.0 / loop.gate.dt_s, clock)
-        follow_leader(loop, leader, pacer.wait, seconds=float(values["seconds"]), on_cycle=cycles.append)
-        print(f"followed for {len(cycles) * loop.gate.dt_s:.1f} s, {pacer.missed} periods missed")
-    except RobotError as error:
-        print(f"ended: {error}")
-    finally:
-        leader.disconnect()
-    if values["dataset"] and cycles:
-        from embodied.deploy.recording import record_cycles
-
-        settings = {"rate_hz": 1.0 / loop.gate.dt_s, "instruction": str(values["instruction"])}
-        index = record_cycles(
-            Path(str(values["dataset"])), cycles, loop.robot.joints, **settings, robot_type=loop.robot.name
-        )
-        print(f"episode {index} of dataset {values['dataset']}")
-    path = Path(str(values["to"] or "teleop.npz"))
-    np.savez_compressed(
-        path,
-        t_s=np.array([c.now_s for c in cycles]),
-        sent_rad=np.array([c.sent for c in cycles]),
-        measured_rad=np.array([c.state.position_rad for c in cycles]),
-        joints=np.array(loop.robot.joints),
-    )
-    done = park_and_release(loop, clock)
-    print(f"motion: {path}; " + ("parked; torque off" if done else f"not parked, holding: {loop.machine.reasons}"))
     return done

@@ -75,6 +75,14 @@ class RobotLostError(RobotError):
     """The connection to a robot is gone."""
 
 
+class InputLostError(RobotError):
+    """The device by which a person moves a robot is gone."""
+
+
+class CameraError(RobotError):
+    """A camera of a robot is not there, gives no fresh pictures, or others than were asked for."""
+
+
 class CalibrationError(RobotError):
     """A robot's calibration is missing, contradictory or not that of the robot at the end of the wire."""
 

@@ -16,6 +16,7 @@ from embodied.control.planner import SamplingPlanner
 from embodied.core.assets import conf_dir
 from embodied.core.build import OWN_PACKAGES, build, check_keys, resolve
 from embodied.core.errors import ConfigError
+from embodied.core.hand import AXES, Hand
 from embodied.core.reward import RewardProgram
 from embodied.core.writer import RewardWriter, WriterTools
 from embodied.deploy.opening import connection_names
@@ -74,7 +75,7 @@ def composed(root: str, *overrides: str) -> dict:
 
 
 def test_no_group_is_forgotten():
-    known = {*TRAIN_GROUPS, *SUPPLIED, "tuned", "safety", "launcher", "planner", "robot"}
+    known = {*TRAIN_GROUPS, *SUPPLIED, "tuned", "safety", "launcher", "planner", "robot", "teleop"}
     assert {name.partition("/")[0] for name in FILES if "/" in name} <= known, "say here how the new group is built"
 
 
@@ -178,6 +179,15 @@ def test_tuned_settings_belong_to_a_trainer_and_a_task(option):
 def test_other_parts_build(group):
     for option in options(group):
         assert build(loaded(f"{group}/{option}.yaml")) is not None, option
+
+
+@pytest.mark.parametrize("option", options("teleop"))
+def test_hands_build_and_move_every_axis(option):
+    part = loaded(f"teleop/{option}.yaml")
+    hand = build(part.pop("hand"))
+    assert isinstance(hand, Hand)
+    assert all(axis in hand.usage for axis in AXES)
+    assert set(part) == {"linear_mps", "angular_radps", "gripper_radps", "ramp_s"}
 
 
 @pytest.mark.parametrize("task", options("task"))
