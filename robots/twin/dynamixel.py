@@ -76,11 +76,8 @@ class DynamixelServos(SerialServos):
         self.tables = {calibration[j].id: _table(calibration[j], model_numbers[j]) for j in physics.joints}
         self._offsets = {calibration[j].id: calibration[j].homing_offset for j in physics.joints}
         self._heard_s = dict.fromkeys(self.motors, 0.0)
-        self._buffer = bytearray()
 
-    def receive(self, data: bytes) -> bytes:
-        """Takes what came over the wire; gives what the servos answer."""
-        self._buffer += data
+    def _answers(self) -> bytes:
         replies = bytearray()
         while (found := self._next_packet()) is not None:
             motor, instruction, given = found
@@ -111,16 +108,16 @@ class DynamixelServos(SerialServos):
                 return None
             length = int.from_bytes(buffer[5:7], "little")
             if len(buffer) < 7 + length:
-                return None if length < 1024 else self._skip()
+                if length < 1024:
+                    return None
+                del buffer[:4]  # no packet is so long
+                continue
             whole = bytes(buffer[: 7 + length])
             if length >= 3 and crc16(whole[:-2]) == int.from_bytes(whole[-2:], "little"):
                 del buffer[: len(whole)]
                 body = whole[7:-2].replace(b"\xff\xff\xfd\xfd", b"\xff\xff\xfd")
                 return whole[4], body[0], body[1:]
             del buffer[:4]  # a wrong checksum: no servo acts
-
-    def _skip(self) -> None:
-        del self._buffer[:4]
 
     def _answer(self, motor: int, instruction: int, given: bytes) -> bytes:
         if instruction == SYNC_READ and motor == BROADCAST and len(given) >= 4:

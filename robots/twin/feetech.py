@@ -46,11 +46,8 @@ class StsServos(SerialServos):
         self.error_bits = dict.fromkeys(self.motors, 0)
         self._offsets = {calibration[j].id: calibration[j].homing_offset for j in physics.joints}
         self._registered: dict[int, tuple[int, bytes]] = {}
-        self._buffer = bytearray()
 
-    def receive(self, data: bytes) -> bytes:
-        """Takes what came over the wire; gives what the servos answer."""
-        self._buffer += data
+    def _answers(self) -> bytes:
         replies = bytearray()
         while (packet := self._next_packet()) is not None:
             replies += self._answer(packet[2], packet[4], bytes(packet[5:-1]))

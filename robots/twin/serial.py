@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -11,6 +12,8 @@ from typing import Any
 from robots.calibration import MotorCalibration
 from robots.twin.physics import ArmPhysics
 from robots.twin.wire import PtyWire
+
+GAP_S = 0.002  # of silence inside a packet, after which servos wait for a new one
 
 
 class SerialServos(ABC):
@@ -26,6 +29,7 @@ class SerialServos(ABC):
         self._burnt = {joint: asdict(calibration[joint]) for joint in physics.joints}
         self.motors = {calibration[joint].id: i for i, joint in enumerate(physics.joints)}
         self.forced_temperature_c: dict[int, float] = {}
+        self._buffer, self._heard_last_s = bytearray(), 0.0
 
     def open_wire(self, seed: int, log: Path | None) -> PtyWire:
         """The line that they are on."""
@@ -44,9 +48,21 @@ class SerialServos(ABC):
         """What the owner is told besides the physics."""
         return {}
 
-    @abstractmethod
     def receive(self, data: bytes) -> bytes:
-        """Takes what came over the wire; gives what the servos answer."""
+        """Takes what came over the wire; gives what the servos answer.
+
+        A packet whose rest does not come is forgotten: its length may have been corrupted.
+        """
+        now_s = time.monotonic()
+        if now_s - self._heard_last_s > GAP_S:
+            self._buffer.clear()
+        self._buffer += data
+        self._heard_last_s = now_s
+        return self._answers()
+
+    @abstractmethod
+    def _answers(self) -> bytes:
+        """What the servos answer to the whole packets in the buffer, which are taken out of it."""
 
     @abstractmethod
     def tick(self) -> None:
