@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import time
 
@@ -132,13 +133,14 @@ def test_killed_at_random_moments(algorithm, tmp_path):
     """Many rounds of the worker alone, with a snapshot at every boundary: most kills fall into a write."""
     often = {"checkpoint_every_steps": 1, "total_steps": 4096 if algorithm == "ppo" else 800}
     train_in_child(request(tmp_path / "warm", algorithm, total_steps=64))  # loads what later children share
-    begin = time.monotonic()
+    begin = resource.getrusage(resource.RUSAGE_CHILDREN)
     (whole,) = of_kind(train_in_child(request(tmp_path / "whole", algorithm, **often)), "done")
-    undisturbed_s = time.monotonic() - begin
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    undisturbed_s = end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
     told, rng, kills, resumed = request(tmp_path / "killed", algorithm, **often), random.Random(1), 0, []
     while True:
         # The first rounds are short against a whole training; later ones longer, so that there is an end.
-        messages = train_in_child(told, kill_after_s=(rng.uniform(0.05, 0.3) + 0.02 * kills) * undisturbed_s)
+        messages = train_in_child(told, kill_after_cpu_s=(rng.uniform(0.05, 0.3) + 0.02 * kills) * undisturbed_s)
         resumed += [m["step"] for m in of_kind(messages, "resumed")]
         if done := of_kind(messages, "done"):
             break

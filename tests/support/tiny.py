@@ -194,7 +194,7 @@ def train_in_child(
     stop_after: int | None = None,
     poison: Callable[[RewardVecEnv, int], None] | None = None,
     max_file_bytes: int | None = None,
-    kill_after_s: float | None = None,
+    kill_after_cpu_s: float | None = None,
 ) -> list[dict[str, Any]]:
     """Runs the training worker's own code in a forked child and gives its messages.
 
@@ -203,7 +203,7 @@ def train_in_child(
         stop_after: asks for a stop after so many rollout boundaries.
         poison: called with the environments and the step's number at every step.
         max_file_bytes: limit on the size of a file, as a full disk would be.
-        kill_after_s: SIGKILL after this time, if the training still runs.
+        kill_after_cpu_s: SIGKILL when the child has used so much processor time, however busy the machine is.
     """
     path = Path(told["folder"]) / "messages.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,14 +212,27 @@ def train_in_child(
     context = multiprocessing.get_context("fork")
     child = context.Process(target=_train, args=(dict(told), path, stop_after, poison, max_file_bytes))
     child.start()
-    child.join(60.0 if kill_after_s is None else kill_after_s)
+    if kill_after_cpu_s is None:
+        child.join(60.0)
+    else:
+        while child.is_alive() and cpu_seconds(child.pid) < kill_after_cpu_s:
+            time.sleep(0.001)
     if child.is_alive():
-        assert kill_after_s is not None, "the training hangs"
+        assert kill_after_cpu_s is not None, "the training hangs"
         child.kill()
         child.join()
     else:
         assert child.exitcode == 0
     return list(read_jsonl(path))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used; infinite once it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("inf")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @functools.cache
