@@ -1,13 +1,14 @@
 """Heads, reasoning and LeRobot's policies on six Meta-World tasks, at equal encoder size and CPU budget.
 
-`python benchmarks/vla.py [--quick] [--work <folder>] [--rows l1,flow,...] [--seeds 0,1,2]`; `LEROBOT_PYTHON=<python of
-its environment>` names the peer. The work takes hours: every finished (row, seed) stands in `<work>/rows/` and is not
-run again; the table and the result file are always made of what stands there.
+`python benchmarks/vla.py [--quick] [--rows "l1;flow;..."] [--seeds 0,1,2] [--again]`; `LEROBOT_PYTHON=<python of its
+environment>` names the peer (`peers/lerobot.txt`). The work takes hours, so every finished (row, seed) stands in
+`benchmarks/results/vla/` with its date and commit and is not run again unless asked for (`--again`); the table and the
+result file are always made of what stands there. Demonstrations are recorded anew where they are missing.
 
 30 demonstrations a task (noise 0, 0.1, 0.3 on what is executed), 64 x 64 pixels, one camera; 20 episodes a task at
 positions that no demonstration had, 200 steps each. The budget is CPU seconds of training on one thread: a row's step
-is timed once, before all else and with nothing beside it (`<work>/step_s/`), and the budget then sets the number of
-steps for every seed, so that what runs at the same time does not. `x4` rows have four times the budget.
+is timed once, before all else and with nothing beside it (`step_s`), and the budget then sets the number of steps for
+every seed, so that what runs at the same time does not. `x4` rows have four times the budget.
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from common import Metric, finish
+from common import RESULTS, Metric, finish
 
 from embodied.core.assets import conf_dir
 from embodied.core.files import read_json, write_json
+from embodied.core.runs import machine_provenance
 from embodied.core.stats import wilson_interval
 from embodied.data.dataset import Dataset
 from embodied.policies.fitting import Fit, FitSettings, architecture_for
@@ -58,15 +64,60 @@ ROWS: dict[str, tuple[Any, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Work:
+    """Where hours of work stand.
+
+    Attributes:
+        kept: finished rows and timed steps, which travel with the project.
+        data: demonstrations, which are recorded again where they are missing.
+        again: whether rows are run although they stand.
+    """
+
+    kept: Path
+    data: Path
+    again: bool = False
+
+    @classmethod
+    @contextmanager
+    def open(cls, quick: bool, again: bool = False) -> Iterator[Work]:
+        """The project's own folders, or for a quick run some that are thrown away."""
+        if quick:
+            with tempfile.TemporaryDirectory() as scratch:
+                yield cls(Path(scratch), Path(scratch) / "data")
+        else:
+            yield cls(RESULTS / "vla", RESULTS.parents[1] / "runs" / "benchmarks", again)
+
+    def wants(self, name: str) -> bool:
+        """Whether the row still has to be run."""
+        return self.again or not (self.kept / f"{name}.json").exists()
+
+    def keep(self, name: str, row: dict[str, Any]) -> None:
+        """Writes a finished row down, with date and commit."""
+        git = machine_provenance()["git"]
+        stamped = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "git": git, **row}
+        write_json(self.kept / f"{name}.json", stamped)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """All seeds of one kind of row."""
+        return [read_json(path) for path in sorted(self.kept.glob(f"{name}.seed*.json"))]
+
+    def steps(self, name: str, budget_s: float, dataset: Dataset, head: dict[str, Any], reasoning: bool) -> int:
+        """How many steps the budget allows, by a step that was timed once, alone, and written down."""
+        path = self.kept / f"{name}.step_s.json"
+        if not path.exists():
+            write_json(path, {"step_s": step_s(dataset, head, reasoning)})
+        return max(20, int(budget_s / read_json(path)["step_s"]))
+
+
 def part(name: str) -> dict[str, Any]:
     return yaml.safe_load((conf_dir() / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def recorded(work: Path, tasks: list[str], episodes: int) -> Dataset:
-    folder = work / "demonstrations"
+def recorded(folder: Path, tasks: list[str], episodes: int, *more: str) -> Dataset:
+    """Demonstrations by `embodied record`; `more` are further words."""
     if not (folder / "meta" / "tasks.parquet").exists():
-        names = ",".join(f"metaworld/{t}" for t in tasks)
-        words = ["record", f"tasks=[{names}]", f"dataset={folder}", f"episodes={episodes}"]
+        words = ["record", f"tasks=[{','.join(tasks)}]", f"dataset={folder}", f"episodes={episodes}", *more]
         subprocess.run([sys.executable, "-m", "embodied.commands.main", *words], check=True)
     return Dataset(folder)
 
@@ -129,26 +180,19 @@ def head_of(what: tuple[Any, ...]) -> dict[str, Any]:
     return {**part(f"head/{what[0]}"), **what[1]}
 
 
-def steps_for(path: Path, budget_s: float, dataset: Dataset, head: dict[str, Any], reasoning: bool) -> int:
-    """How many steps the budget allows, by a step that was timed once and noted in `path`."""
-    if not path.exists():
-        write_json(path, {"step_s": step_s(dataset, head, reasoning)})
-    return max(20, int(budget_s / read_json(path)["step_s"]))
-
-
-def steps_of(name: str, work: Path, dataset: Dataset, budget: float) -> int:
-    """`steps_for` of a row; 0 where LeRobot's environment does not answer."""
-    what, path = ROWS[name], work / "step_s" / f"{slug(name.removesuffix(' x4'))}.json"
-    if len(what) == 2 and not path.exists():
+def steps_of(name: str, work: Work, dataset: Dataset, budget: float) -> int:
+    """`Work.steps` of a row; 0 where LeRobot's environment does not answer."""
+    what, plain = ROWS[name], slug(name.removesuffix(" x4"))
+    if len(what) == 2 and not (work.kept / f"{plain}.step_s.json").exists():
         timed = peer(what[0], str(dataset.folder), "time")
         if "error" in timed:
             return 0
-        write_json(path, timed)
+        write_json(work.kept / f"{plain}.step_s.json", timed)
     head, reasoning = (head_of(what), what[2]) if len(what) == 4 else ({}, False)
-    return steps_for(path, budget * what[-1], dataset, head, reasoning)
+    return work.steps(plain, budget * what[-1], dataset, head, reasoning)
 
 
-def run_row(name: str, seed: int, work: Path, dataset: Dataset, given: argparse.Namespace) -> dict[str, Any]:
+def run_row(name: str, seed: int, work: Work, dataset: Dataset, given: argparse.Namespace) -> dict[str, Any]:
     what, tasks = ROWS[name], given.tasks
     steps = steps_of(name, work, dataset, given.budget)
     if len(what) == 2:
@@ -160,12 +204,11 @@ def run_row(name: str, seed: int, work: Path, dataset: Dataset, given: argparse.
         return {**row, "success": tried(Path(scratch), tasks, given.episodes, seed), "episodes": given.episodes}
 
 
-def table(work: Path, tasks: list[str]) -> dict[str, Any]:
-    """Every row that stands in the work folder: success per seed, per task, with an interval over all episodes."""
+def table(work: Work, tasks: list[str]) -> dict[str, Any]:
+    """Every row that stands: success per seed, per task, with an interval over all episodes."""
     found: dict[str, Any] = {}
     for name in ROWS:
-        runs = [read_json(p) for p in sorted((work / "rows").glob(f"{slug(name)}.seed*.json"))]
-        runs = [r for r in runs if r["success"]]
+        runs = [row for row in work.rows(slug(name)) if row["success"]]
         if not runs:
             continue
         hits, episodes = [sum(r["success"].values()) for r in runs], runs[0]["episodes"] * len(tasks)
@@ -215,7 +258,7 @@ def metrics_of(rows: dict[str, Any]) -> list[Metric]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one task, four demonstrations, 15 s, one seed")
-    parser.add_argument("--work", default="", help="folder of what is finished; by default a fresh one")
+    parser.add_argument("--again", action="store_true", help="also rows that stand")
     parser.add_argument("--rows", default="", help="names as in the table, separated by semicolons; by default all")
     parser.add_argument("--seeds", default="0,1,2")
     given = parser.parse_args()
@@ -226,18 +269,16 @@ def main() -> int:
     if given.quick:
         given.tasks, given.episodes, given.budget, demonstrations = ["drawer-close"], 4, 15.0, 4
         seeds, names = [0], [n for n in names if not n.endswith("x4")]
-    with tempfile.TemporaryDirectory() as fresh:
-        work = Path(given.work or fresh)
-        dataset = recorded(work, given.tasks, demonstrations)
+    with Work.open(given.quick, given.again) as work:
+        dataset = recorded(work.data / "vla", [f"metaworld/{t}" for t in given.tasks], demonstrations)
         for name in names:
             print(name, steps_of(name, work, dataset, given.budget), "steps", flush=True)
         for seed in seeds:
             for name in names:
-                path = work / "rows" / f"{slug(name)}.seed{seed}.json"
-                if not path.exists():
+                if work.wants(which := f"{slug(name)}.seed{seed}"):
                     row = run_row(name, seed, work, dataset, given)
                     print(name, seed, json.dumps(row), flush=True)
-                    write_json(path, row)
+                    work.keep(which, row)
         rows = table(work, given.tasks)
     for name, row in rows.items():
         per_task = "  ".join(f"{t} {v:.0%}" for t, v in row["per_task"].items())

@@ -1,6 +1,6 @@
 """Does the policy do what it is told? Drawers and windows half-way open, each told to be opened and to be closed.
 
-`python benchmarks/vla_language.py [--quick] [--work <folder>] [--seeds 0,1,2]`. 25 demonstrations for each of the four
+`python benchmarks/vla_language.py [--quick] [--seeds 0,1,2] [--again]`. 25 demonstrations for each of the four
 sentences; then from the same starts both sentences of a scene are told, and the thing must have moved at least 3 cm the
 way that was said. The control is the same policy told a sentence that says nothing of the way: it should be near 50%.
 """
@@ -8,7 +8,6 @@ way that was said. The control is the same policy told a sentence that says noth
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,11 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 from common import Metric, finish
-from vla import fitted, part, slug, steps_for
+from vla import Work, fitted, part, recorded, slug
 
-from embodied.core.files import read_json, write_json
 from embodied.core.stats import wilson_interval
-from embodied.data.dataset import Dataset
 from embodied.policies.trial import try_out
 from embodied.policies.vla_policy import VLAPolicy
 from embodied.rl.writing import make_task
@@ -75,30 +72,25 @@ def measured(policy: VLAPolicy, episodes: int, seed: int) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="four demonstrations, 15 s, one seed")
-    parser.add_argument("--work", default="", help="folder of what is finished; by default a fresh one")
+    parser.add_argument("--again", action="store_true", help="also rows that stand")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--head", default="flow")
     given = parser.parse_args()
     torch.set_num_threads(1)
     budget, demonstrations, episodes = (15.0, 4, 4) if given.quick else (420.0, 25, 20)
     seeds = [0] if given.quick else [int(s) for s in given.seeds.split(",")]
-    with tempfile.TemporaryDirectory() as fresh:
-        work = Path(given.work or fresh)
-        folder = work / "shared"
-        if not (folder / "meta" / "tasks.parquet").exists():
-            names = ",".join(name for pair in SCENES.values() for name in pair)
-            words = ["record", f"tasks=[{names}]", f"dataset={folder}", f"episodes={demonstrations}"]
-            subprocess.run([sys.executable, "-m", "embodied.commands.main", *words], check=True)
-        head, timed, rows = part(f"head/{given.head}"), work / "step_s" / f"language-{slug(given.head)}.json", []
+    name, head = f"language-{slug(given.head)}", part(f"head/{given.head}")
+    with Work.open(given.quick, given.again) as work:
+        dataset = recorded(work.data / "shared", [task for pair in SCENES.values() for task in pair], demonstrations)
+        steps = work.steps(name, budget, dataset, head, True)
         for seed in seeds:
-            path = work / "rows" / f"language-{slug(given.head)}.seed{seed}.json"
-            if not path.exists():
-                with tempfile.TemporaryDirectory() as scratch:
-                    steps = steps_for(timed, budget, Dataset(folder), head, True)
-                    row = fitted(Dataset(folder), Path(scratch), head, True, steps, seed)
-                    row["told"] = measured(VLAPolicy.load(Path(scratch) / "policy"), episodes, 555 + seed)
-                write_json(path, row)
-            rows.append(read_json(path))
+            if not work.wants(f"{name}.seed{seed}"):
+                continue
+            with tempfile.TemporaryDirectory() as scratch:
+                row = fitted(dataset, Path(scratch), head, True, steps, seed)
+                row["told"] = measured(VLAPolicy.load(Path(scratch) / "policy"), episodes, 555 + seed)
+            work.keep(f"{name}.seed{seed}", row)
+        rows = work.rows(name)
     swapped = [r["right"] for row in rows for r in row["told"].values() if r.get("swapped")]
     same = [r["right"] for row in rows for r in row["told"].values() if r.get("swapped") is False]
     rate, own = sum(swapped) / (episodes * len(swapped)), sum(same) / (episodes * len(same))

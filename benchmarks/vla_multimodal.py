@@ -1,6 +1,6 @@
 """Two right ways: round a post on the left or on the right, shown in equal shares. One answer leads into the post.
 
-`python benchmarks/vla_multimodal.py [--quick] [--work <folder>] [--heads l1,binned,...] [--seeds 0,1,2]`. 60
+`python benchmarks/vla_multimodal.py [--quick] [--heads l1,binned,...] [--seeds 0,1,2] [--again]`. 60
 demonstrations of the task `go_around`; 50 episodes at places that no demonstration had. A policy without a side of its
 own comes too near to the post, which ends the episode.
 """
@@ -8,7 +8,6 @@ own comes too near to the post, which ends the episode.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,11 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 from common import Metric, finish
-from vla import X0, fitted, part, steps_for
+from vla import X0, Work, fitted, part, recorded
 
-from embodied.core.files import read_json, write_json
 from embodied.core.stats import wilson_interval
-from embodied.data.dataset import Dataset
 from embodied.policies.trial import try_out
 from embodied.policies.vla_policy import VLAPolicy
 from embodied.rl.writing import make_task
@@ -48,32 +45,27 @@ def tried(policy: VLAPolicy, episodes: int, seed: int) -> dict[str, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="ten demonstrations, 15 s, one seed")
-    parser.add_argument("--work", default="", help="folder of what is finished; by default a fresh one")
+    parser.add_argument("--again", action="store_true", help="also rows that stand")
     parser.add_argument("--heads", default=",".join(HEADS))
     parser.add_argument("--seeds", default="0,1,2")
     given = parser.parse_args()
     torch.set_num_threads(1)
     budget, demonstrations, episodes = (15.0, 10, 6) if given.quick else (BUDGET_S, 60, 50)
     seeds = [0] if given.quick else [int(s) for s in given.seeds.split(",")]
-    with tempfile.TemporaryDirectory() as fresh:
-        work = Path(given.work or fresh)
-        folder = work / TASK
-        if not (folder / "meta" / "tasks.parquet").exists():
-            words = ["record", f"tasks=[{TASK}]", f"dataset={folder}", f"episodes={demonstrations}", "noise=[0,0.1]"]
-            subprocess.run([sys.executable, "-m", "embodied.commands.main", *words], check=True)
+    with Work.open(given.quick, given.again) as work:
+        dataset = recorded(work.data / TASK, [TASK], demonstrations, "noise=[0,0.1]")
         for seed in seeds:
             for head in given.heads.split(","):
-                path = work / "rows" / f"multimodal-{head}.seed{seed}.json"
-                if not path.exists():
-                    with tempfile.TemporaryDirectory() as scratch:
-                        settings = {**part(f"head/{head}"), **HEADS[head]}
-                        timed = work / "step_s" / f"multimodal-{head}.json"
-                        steps = steps_for(timed, budget, Dataset(folder), settings, False)
-                        row = fitted(Dataset(folder), Path(scratch), settings, False, steps, seed)
-                        row |= tried(VLAPolicy.load(Path(scratch) / "policy"), episodes, SEED_OF_STARTS + seed)
-                    write_json(path, row)
-                    print(head, seed, row, flush=True)
-        rows = {h: [read_json(p) for p in sorted((work / "rows").glob(f"multimodal-{h}.seed*.json"))] for h in HEADS}
+                if not work.wants(f"multimodal-{head}.seed{seed}"):
+                    continue
+                with tempfile.TemporaryDirectory() as scratch:
+                    settings = {**part(f"head/{head}"), **HEADS[head]}
+                    steps = work.steps(f"multimodal-{head}", budget, dataset, settings, False)
+                    row = fitted(dataset, Path(scratch), settings, False, steps, seed)
+                    row |= tried(VLAPolicy.load(Path(scratch) / "policy"), episodes, SEED_OF_STARTS + seed)
+                work.keep(f"multimodal-{head}.seed{seed}", row)
+                print(head, seed, row, flush=True)
+        rows = {head: work.rows(f"multimodal-{head}") for head in HEADS}
     metrics = [metric(head, runs) for head, runs in rows.items() if runs]
     return finish("vla_multimodal", metrics, seeds=seeds, rows=rows)
 
