@@ -162,6 +162,12 @@ class RecordedCall:
         return str(self.row.get("request_sha256", ""))
 
     @property
+    def sample(self) -> int:
+        """Which of several answers to this request; 0 where the row does not say."""
+        labels = self.row.get("labels")
+        return labels.get("sample", 0) if isinstance(labels, Mapping) else 0
+
+    @property
     def messages(self) -> list[Message]:
         """The conversation that was sent."""
         return [Message(m["role"], m["content"]) for m in self.row["messages"]]

@@ -32,15 +32,15 @@ class ReplayChat:
     """Answers each request from a folder of records, by the hash of the exact request."""
 
     def __init__(
-        self, *, folder: str | Path | None = None, name: str | None = None, sample: int | None = None
+        self, *, folder: str | Path | None = None, name: str | None = None, sample: int = 0
     ) -> None:
         """Reads the records.
 
         Args:
             folder: where the `*.jsonl` records lie; None for the shipped ones.
             name: take this record alone (`<name>.jsonl`); None for all of the folder.
-            sample: which of several recorded answers to one request, by the label `sample` of its row; requests
-                without one, and None, are given the latest.
+            sample: which of several recorded answers to one request, by the label `sample` of its row (0 where
+                there is none); a request without such an answer is given its first.
 
         Raises:
             ConfigError: the folder or the named record does not exist.
@@ -49,11 +49,10 @@ class ReplayChat:
         files = record_files(self.folder, name)
         self.calls = [call for file in files for call in read_calls(file)]
         self._by_hash: dict[str, RecordedCall] = {}
-        for call in self.calls:  # a later row replaces an earlier one: re-recording needs no editing
-            self._by_hash[call.request_sha256] = call
-        for call in self.calls if sample is not None else ():
-            if call.row.get("labels", {}).get("sample") == sample:
-                self._by_hash[call.request_sha256] = call
+        for wanted in dict.fromkeys((0, sample)):
+            for call in self.calls:  # a later row replaces an earlier one: re-recording needs no editing
+                if call.sample == wanted:
+                    self._by_hash[call.request_sha256] = call
 
     def __repr__(self) -> str:
         return f"ReplayChat(folder={str(self.folder)!r}, {len(self.calls)} recorded calls)"

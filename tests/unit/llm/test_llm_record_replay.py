@@ -167,6 +167,17 @@ def test_the_last_recording_counts(tmp_path):
     assert ReplayChat(folder=tmp_path).complete(ask("open"))[0].text == "new"
 
 
+def test_several_answers_to_one_request_are_told_apart_by_their_sample(tmp_path):
+    recorder = Recorder(Scripted("first", "second", "first again"), tmp_path)
+    recorder.complete(ask("open"))
+    recorder.labels = {"sample": 1}
+    recorder.complete(ask("open"))
+    recorder.labels = {}
+    recorder.complete(ask("open"))
+    told = [ReplayChat(folder=tmp_path, sample=k).complete(ask("open"))[0].text for k in (0, 1, 2)]
+    assert told == ["first again", "second", "first again"]
+
+
 def test_an_altered_answer_is_refused(tmp_path):
     recorder = Recorder(Scripted("height 1"), tmp_path)
     recorder.complete(ask("open"))
