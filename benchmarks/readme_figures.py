@@ -15,6 +15,7 @@ from embodied.core.files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+VLA = ("vla_multimodal", "vla_language", "data_loading", "vla_inference", "fourier_head")
 
 
 def tabletop() -> str:
@@ -79,6 +80,42 @@ def figures() -> str:
     return "\n".join(lines)
 
 
+def speed() -> str:
+    """One row a task: steps a second, the share of the limit, and how many times each peer."""
+    path = RESULTS / "sim_throughput.json"
+    if not path.is_file():
+        return ""
+    data = read_json(path)
+    tasks: dict[str, dict[str, dict]] = {}
+    for row in data["metrics"]:
+        tasks.setdefault(row["name"].partition(":")[0], {})[row["peer_name"].partition(" (")[0]] = row
+    limit = "mujoco.rollout alone"
+    peers = list(dict.fromkeys(peer for rows in tasks.values() for peer in rows if peer != limit))
+    head = ["task", "env steps/s", "of the limit, wall", "of the limit, per CPU-second", *peers]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for task, rows in tasks.items():
+        own = rows[limit]
+        cells = [task, f"{own['ours']:,.0f}", f"{own['ratio']:.2f}", f"{own['ratio_per_cpu_second']:.2f}"]
+        cells += [f"{rows[peer]['ratio']:.1f}x" if peer in rows else "" for peer in peers]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"{_machine(data)}."])
+
+
+def policies() -> str:
+    """One row a policy of `vla.py`: success over all seeds with its interval."""
+    path = RESULTS / "vla.json"
+    if not path.is_file():
+        return ""
+    data = read_json(path)
+    lines = ["| policy | success | by seed | steps | CPU s | weights |", "|---|---|---|---|---|---|"]
+    for name, row in data["table"].items():
+        seeds = ", ".join(f"{s:.0%}" for s in row["per_seed"])
+        size = f"{row['weights'] / 1e6:.1f} M"
+        interval = f"**{row['mean']:.1%}** [{row['low']:.0%}, {row['high']:.0%}]"
+        lines.append(f"| {name} | {interval} | {seeds} | {row['steps'][0]:,} | {max(row['cpu_s'])} | {size} |")
+    return "\n".join([*lines, "", f"{_machine(data)}."])
+
+
 def plain(*names: str) -> str:
     """Whole results as tables, those that there are."""
     return "\n".join(line for name in names if (RESULTS / f"{name}.json").is_file() for line in _plain(name))
@@ -121,6 +158,9 @@ def main() -> None:
         ("docs/text2reward.md", "breadth", breadth()),
         ("docs/planning.md", "figures", plain("mpc", "ant_mpc", "one_reward")),
         ("docs/talk.md", "figures", plain("talk_live", "language_to_rewards")),
+        ("docs/simulation.md", "speed", speed()),
+        ("docs/vla.md", "policies", policies()),
+        ("docs/vla.md", "figures", plain(*VLA)),
         ("docs/robots.md", "figures", plain("robots")),
     )
     for page, marker, text in pages:
