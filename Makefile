@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 VLA_TASKS := tasks=[metaworld/window-open,metaworld/drawer-close]
 GL_PACKAGES := libegl1 libegl-mesa0 libgl1-mesa-dri libglx-mesa0 libosmesa6
 
-.PHONY: install gl browser demo demo-talk demo-robot demo-vla test-robots test test-learning lint wheel-smoke clean
+.PHONY: install gl browser franka-twin demo demo-talk demo-robot demo-vla test-robots test test-learning lint wheel-smoke clean
 
 install: $(VENV)/.installed gl
 
@@ -31,6 +31,14 @@ browser:
 	       && apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 	  || echo "For the page's tests, run: sudo apt-get install -y --no-install-recommends chromium"
 
+# The twin of the Franka is the public franka-sim, in an environment of its own: it wants an older NumPy and MuJoCo.
+franka-twin: .venv-franka/.installed
+
+.venv-franka/.installed: benchmarks/peers/franka_sim.txt
+	test -x .venv-franka/bin/python || $(PYTHON) -m venv .venv-franka
+	.venv-franka/bin/python -m pip install -q -r $<
+	touch $@
+
 demo: install
 	$(BIN)/embodied train experiment=demo
 
@@ -49,10 +57,10 @@ demo-vla: install
 	$(BIN)/embodied evaluate policy=$$(ls -d runs/demo-vla/fit/*/*) $(VLA_TASKS) episodes=20 episode_steps=200
 
 # Milliseconds and many repeats on the twins, which the default suite leaves out.
-test-robots: install
+test-robots: install franka-twin
 	$(BIN)/python benchmarks/robots.py
 
-test: install browser
+test: install browser franka-twin
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright

@@ -5,8 +5,9 @@
 `wire`: corrupted, late and dropped replies, the vendor's SDK alone beside ours. `cable`: the line is cut. `kill`: the
 daemon and the policy are killed with signal 9. `park`: what falls when the torque goes off. `soft`: the first second
 after arming. `soak`: the control loop's rhythm at 50 to 500 Hz, and beside CPU hogs. `parity`: one policy in the
-simulator and through SDK, wire and twin. `lerobot`: LeRobot's own class on the same twin. The twin is our reading of
-the servo's data sheet; the vendor's SDK is the independent witness.
+simulator and through SDK, wire and twin. `lerobot`: LeRobot's own class on the same twin. `ur5e`, `fr3`: arms behind a
+controller of their own. The twins are our reading of the data sheets (the FR3's is the public franka-sim); the vendors'
+SDKs are the independent witnesses.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ sys.path.append(sys.path.pop(0))  # this folder comes last: `robots` is the pack
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 from arms import HOME, bench, ticks
 from common import RESULTS, finish, train
+from controller_parts import fr3, ur5e
 from reaching import reaching_policy
 from robot_parts import connected, lerobot, row, soak
 from tabletop import Row
@@ -247,7 +249,7 @@ def parity(quick: bool) -> list[Row]:
 
 PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "wire": wire, "cable": cable, "kill": kill, "park": park, "soft": soft, "soak": soak, "parity": parity,
-    "lerobot": lerobot,
+    "lerobot": lerobot, "ur5e": ur5e, "fr3": fr3,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 HELP = """embodied robot <action> <robot> port=<device> calibration=<file> [key=value ...]
        embodied robot <action> ur5e host=<address> serial_number=<number> [key=value ...]
+       embodied robot <action> fr3 host=<address> [key=value ...]
 
 check      connects, compares the calibration, prints the joints; moves nothing and leaves the torque as it is
 calibrate  torque off; a person moves every joint to both ends; writes LeRobot's file and the servos' memory

@@ -17,6 +17,7 @@ The bytes are logged. Ends with Ctrl-C.
 examples:
   embodied twin so101
   embodied twin ur5e
+  embodied twin fr3
   embodied twin so101 'faults={drop: 0.01}' seconds=60
 """
 TOLD = 15

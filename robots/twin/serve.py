@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from embodied.core.build import build
 from embodied.core.errors import ConfigError, EmbodiedError, UnknownNameError
+from robots.twin.foreign import ForeignTwin
 from robots.twin.physics import ArmPhysics
 from robots.twin.wire import Faults
 
@@ -155,6 +156,8 @@ def main() -> int:
     config = json.loads(sys.argv[1])
     try:
         robot = build(config["twin"])
+        if isinstance(robot, ForeignTwin):
+            robot.become(config)
         if not isinstance(robot, TwinRobot):
             raise ConfigError(f"{config['twin'].get('_target_')} does not make a robot for a twin")
         wire = robot.open_wire(int(config.get("seed", 0)), Path(config["log"]) if config.get("log") else None)
