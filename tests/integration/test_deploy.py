@@ -20,6 +20,7 @@ from embodied.core.runs import RunFolder, find_runs
 from embodied.deploy.opening import prepare, start_twin
 from embodied.deploy.policy_server import PolicyServer
 from embodied.deploy.supervisor import Supervisor
+from embodied.deploy.twin_cameras import TwinCameras
 from embodied.rl.writing import make_task
 
 
@@ -186,6 +187,26 @@ def test_a_policy_that_is_served_elsewhere_is_deployed(tmp_path, capsys, mode):
     else:
         assert Stiff.prefixes[0] == 0
         assert set(Stiff.prefixes[2:]) == {3}, "asked for three steps early, once it was seen to take that long"
+
+
+def test_a_camera_that_stands_still_ends_it_with_the_arm_parked(tmp_path):
+    Stiff.prefixes = []
+    server = PolicyServer(Stiff, {"action_size": 6, "n_action_steps": 4, "fps": 20}).start()
+    config = compose_config("deploy", [f"policy=ws://127.0.0.1:{server.port}", "task=reach"]).config
+    prepared = prepare(config, config["task"])
+    shapes = {"front": (48, 64, 3)}
+    prepared.config["connection"], twin = start_twin(config["robot"], tmp_path, manual=False, priority=45)
+    try:
+        with twin, TwinCameras(twin, prepared.config["task"], prepared.config["joints"], shapes) as cameras:
+            prepared.config["cameras"]["front"]["source"] = cameras.sources["front"]
+            outcome = Supervisor(prepared.config).run([0], prepared.bridge.start_pose, lambda _: cameras.freeze())
+            state = twin.state()
+    finally:
+        server.close()
+    assert outcome.ended == "fault"
+    assert "newest picture is" in outcome.why
+    assert not any(state["torque_on"])
+    assert state["position_rad"] == pytest.approx(prepared.config["motion"]["park_rad"], abs=0.1)
 
 
 @pytest.mark.parametrize(
