@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from embodied.core.camera import Frame
 from embodied.core.clock import Clock, MonotonicClock
@@ -75,11 +75,11 @@ class OpenCvCamera:
         self._thread.start()
         with self._news:
             self._news.wait_for(lambda: self._newest is not None or self._lost, FIRST_S)
-        if self._newest is None:
+        first: Any = self._newest
+        if first is None:
             self._fail(self._lost or f"gives no picture within {FIRST_S:g} s")
-        assert self._newest is not None
-        if self._newest[1].shape != self.shape:
-            height, width, _ = self._newest[1].shape
+        if first[1].shape != self.shape:
+            height, width = first[1].shape[:2]
             self._fail(f"gives {width} x {height} pixels, not {self.shape[1]} x {self.shape[0]}: ask for what it can")
 
     def read(self) -> Frame:
@@ -125,7 +125,7 @@ class OpenCvCamera:
         finally:
             capture.release()
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str) -> NoReturn:
         if self._thread is None and self._capture is not None:
             self._capture.release()
         self._lost = why

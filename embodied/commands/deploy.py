@@ -121,15 +121,19 @@ def _live(config: dict, prepared, twin):
 @contextmanager
 def _twin_cameras(prepared, twin):
     """The cameras of a twin, told to the policy's process; None on the metal, and for a policy that sees nothing."""
+    from functools import partial
+
     from embodied.deploy.acting import pictures_of
+    from embodied.deploy.scenes import TaskScene
     from embodied.deploy.twin_cameras import TwinCameras
 
     ready, shapes = prepared.config, pictures_of(prepared.policy)
     if twin is None or not shapes:
         yield None
         return
-    trusted = ready["trusted_packages"]
-    with TwinCameras(twin, ready["task"], ready["joints"], shapes, trusted_packages=trusted) as cameras:
+    size = next(iter(shapes.values()))[:2]
+    scene = partial(TaskScene, ready["task"], ready["joints"], tuple(shapes), *size, ready["trusted_packages"])
+    with TwinCameras(twin, scene, tuple(shapes)) as cameras:
         for name, source in cameras.sources.items():
             ready["cameras"][name]["source"] = source
         yield cameras

@@ -1,4 +1,4 @@
-"""The cameras that a twin would have: the task's scene, posed as its joints are, as MJPEG on loopback.
+"""The cameras that a twin would have: a scene that is posed as its joints are, as MJPEG on loopback.
 
 Drawing and serving are a process of their own, so that neither disturbs the twin; a thread here tells it the joints. A
 robot's camera driver opens the addresses like those of any network camera.
@@ -10,8 +10,7 @@ import contextlib
 import io
 import multiprocessing
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from embodied.core.errors import CameraError, EmbodiedError, RobotError
-from embodied.core.robot import RobotState
+from embodied.deploy.scenes import Scene
 
 START_S, QUALITY = 60.0, 95
 PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
@@ -30,11 +29,9 @@ class TwinCameras:
 
     Args:
         twin: asked for its joints (`state()`).
-        task: configuration of the task whose scene is drawn.
-        joints: of the robot, in its order.
-        shapes: of the pictures `(H, W, 3)` by camera, all of one size.
+        scene: makes what is drawn, in the process that draws it (it must travel there).
+        names: of the scene's cameras.
         fps: pictures a second.
-        trusted_packages: whose code the task may name.
 
     Attributes:
         sources: address by camera.
@@ -46,18 +43,14 @@ class TwinCameras:
     def __init__(
         self,
         twin: Any,
-        task: Mapping[str, Any],
-        joints: Sequence[str],
-        shapes: Mapping[str, Sequence[int]],
+        scene: Callable[[], Scene],
+        names: Sequence[str],
         *,
         fps: float = 30.0,
-        trusted_packages: Sequence[str] = (),
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._end, theirs = context.Pipe()
-        size = tuple(next(iter(shapes.values()))[:2])
-        words = (dict(task), tuple(joints), tuple(shapes), size, tuple(trusted_packages), theirs)
-        self._process = context.Process(target=_serve, args=words, daemon=True)
+        self._process = context.Process(target=_serve, args=(scene, tuple(names), theirs), daemon=True)
         self._process.start()
         theirs.close()
         answer: Any = "they did not start in time"
@@ -67,7 +60,7 @@ class TwinCameras:
         if not isinstance(answer, int):
             self._process.kill()
             raise CameraError(f"the twin's cameras: {answer}")
-        self.sources = {name: f"http://127.0.0.1:{answer}/{name}" for name in shapes}
+        self.sources = {name: f"http://127.0.0.1:{answer}/{name}" for name in names}
         self._twin, self._period_s, self._seed = twin, 1.0 / fps, 0
         self._frozen, self._ended = False, threading.Event()
         self._thread = threading.Thread(target=self._tell_joints, daemon=True)
@@ -126,21 +119,10 @@ class _Pictures:
             return self._count, self._newest[name]
 
 
-def _serve(
-    task: dict[str, Any],
-    joints: tuple[str, ...],
-    names: tuple[str, ...],
-    size: tuple[int, int],
-    trusted_packages: tuple[str, ...],
-    owner: Connection,
-) -> None:
+def _serve(scene: Callable[[], Scene], names: tuple[str, ...], owner: Connection) -> None:
     """The process's main function: draws whatever joints come, until the owner has gone."""
-    from embodied.core.policy import IMAGES_PREFIX
-    from embodied.deploy.acting import DrawnBridge
-    from embodied.sim.building import build_task
-
     try:
-        bridge = DrawnBridge(build_task(task, trusted_packages=trusted_packages), joints, names, *size)
+        drawn = scene()
     except EmbodiedError as error:
         owner.send(str(error))
         return
@@ -150,17 +132,15 @@ def _serve(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     owner.send(server.server_port)
     begun = None
-    with bridge, contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(EOFError, OSError):
         while True:
             seed, position, velocity = owner.recv()
             while owner.poll():  # only the newest is drawn
                 seed, position, velocity = owner.recv()
             if seed != begun:
-                bridge.begin(seed)
+                drawn.begin(seed)
                 begun = seed
-            bridge.world(RobotState(time.monotonic(), tuple(position), tuple(velocity)), position, 0.0)
-            seen = bridge.pictures()
-            pictures.put({name: _jpeg(seen[f"{IMAGES_PREFIX}{name}"]) for name in names})
+            pictures.put({name: _jpeg(picture) for name, picture in drawn.draw(position, velocity).items()})
 
 
 def _handler(pictures: _Pictures, names: Sequence[str]) -> type[BaseHTTPRequestHandler]:

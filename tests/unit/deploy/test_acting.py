@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from embodied.sim.batch_env import BatchEnv
 from embodied.sim.cameras import Cameras, observe
 
 SIZES = {"action_size": 6, "fps": 20}
+SHAPES = {"front": (48, 64, 3), "side": (48, 64, 3)}
 CAMERAS = ["observation.images.front", "observation.images.side"]
 
 
@@ -76,20 +78,21 @@ def chequered(height, width):
 
 
 def test_the_robot_s_own_cameras_are_open_while_the_bridge_is_and_closed_on_every_way_out():
-    task, shapes = make_task("reach"), {"front": (48, 64, 3), "side": (48, 64, 3)}
+    task = make_task("reach")
     front, side = Still(chequered(480, 640)), Still(chequered(48, 64))
     assert isinstance(front, Camera)
-    with pytest.raises(RuntimeError), CameraBridge(task, task.robot_joints, shapes, dict(front=front, side=side)) as b:
+    both = {"front": front, "side": side}
+    with contextlib.suppress(RuntimeError), CameraBridge(task, task.robot_joints, SHAPES, both) as bridge:
         assert front.is_open
         assert side.is_open
-        seen = b.pictures()
+        seen = bridge.pictures()
         assert {key: value.shape for key, value in seen.items()} == dict.fromkeys(CAMERAS, (48, 64, 3))
         assert (seen["observation.images.side"] == side.picture).all()
         raise RuntimeError
     assert not front.is_open
     assert not side.is_open
     side.broken = True
-    with pytest.raises(CameraError), CameraBridge(task, task.robot_joints, shapes, {"front": front, "side": side}):
+    with pytest.raises(CameraError), CameraBridge(task, task.robot_joints, SHAPES, both):
         pytest.fail("opened")
     assert not front.is_open
 
@@ -97,7 +100,7 @@ def test_the_robot_s_own_cameras_are_open_while_the_bridge_is_and_closed_on_ever
 def test_a_missing_camera_is_named_with_what_to_give():
     task = make_task("reach")
     with pytest.raises(ConfigError, match=r"no camera side: give cameras=\{side: <device or address>\}"):
-        CameraBridge(task, task.robot_joints, {"front": (4, 4, 3), "side": (4, 4, 3)}, {"front": Still(chequered(4, 4))})
+        CameraBridge(task, task.robot_joints, SHAPES, {"front": Still(chequered(48, 64))})
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (96, 96), (30, 90)])

@@ -1,6 +1,7 @@
-"""A twin's cameras, through JPEG, HTTP and OpenCV: what the robot's own driver sees is the scene with the twin in it."""
+"""A twin's cameras, through JPEG, HTTP and OpenCV: what the robot's own driver sees is the scene with the twin."""
 
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from embodied.core.errors import CameraError
 from embodied.core.robot import RobotState
 from embodied.deploy.acting import make_bridge
+from embodied.deploy.scenes import TaskScene
 from embodied.deploy.twin_cameras import TwinCameras
 from embodied.rl.writing import make_task, task_configuration
 from robots.camera import OpenCvCamera
@@ -31,10 +33,14 @@ class Seeing:
     action_size, fps = 6, 20
 
 
+def scene(task):
+    return partial(TaskScene, task_configuration(task), make_task(task).robot_joints, tuple(SHAPES), 48, 64)
+
+
 def test_each_camera_shows_the_twin_s_pose_and_the_episode_s_goal_and_ends_in_order():
     task, arm = make_task("reach"), Arm()
     drawn = make_bridge(task, task.robot_joints, Seeing())
-    with TwinCameras(arm, task_configuration("reach"), task.robot_joints, SHAPES) as cameras:
+    with TwinCameras(arm, scene("reach"), tuple(SHAPES)) as cameras:
         eyes = {name: OpenCvCamera(source, 64, 48, most_age_s=1.0) for name, source in cameras.sources.items()}
         for eye in eyes.values():
             eye.connect()
@@ -45,7 +51,7 @@ def test_each_camera_shows_the_twin_s_pose_and_the_episode_s_goal_and_ends_in_or
             drawn.world(RobotState(0.0, tuple(pose), (0.0,) * 6), pose, 0.0)
             wanted = drawn.pictures()
             until_s = time.monotonic() + 10.0
-            while max(far := [off(eyes, wanted, name) for name in eyes]) > 3.0:  # JPEG; another pose is off by 10 and more
+            while max(far := [off(eyes, wanted, name) for name in eyes]) > 3.0:  # JPEG; another pose is off by 10
                 assert time.monotonic() < until_s, far
                 time.sleep(0.02)
         cameras.freeze()
@@ -73,6 +79,5 @@ def ended(eye, word=""):
 
 
 def test_a_scene_that_cannot_be_drawn_is_told_at_once():
-    task = make_task("push_cube")
     with pytest.raises(CameraError, match="move by themselves"):
-        TwinCameras(Arm(), task_configuration("push_cube"), task.robot_joints, SHAPES)
+        TwinCameras(Arm(), scene("push_cube"), tuple(SHAPES))
