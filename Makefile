@@ -19,9 +19,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # Headless rendering: installed where permitted, else the one command to run is printed. Nothing else needs it.
 gl:
-	@ldconfig -p | grep -q libEGL.so.1 || ldconfig -p | grep -q libOSMesa.so \
+	@{ ldconfig -p | grep -q libEGL.so.1 && ldconfig -p | grep -q libOSMesa.so; } \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	       && apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends $(GL_PACKAGES) >/dev/null; } \
+	  || ldconfig -p | grep -qE "libEGL.so.1|libOSMesa.so" \
 	  || echo "For videos, run: sudo apt-get install -y --no-install-recommends $(GL_PACKAGES)"
 
 # The page's tests drive a real browser.

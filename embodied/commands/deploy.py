@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 HELP = """embodied deploy robot=<name> policy=<run folder> [safety=<name>] [transport=twin|real] [key=value ...]
@@ -14,6 +15,7 @@ every command passes the gate. Ends parked, with the torque off, and with a repo
   safety=tabletop        the envelope; there is no motion without one
   transport=twin         the vendor's SDK against a process that speaks the servos' protocol, with MuJoCo behind it
   transport=real         the metal: needs port=<device> calibration=<LeRobot's file>, and a person's confirmation
+  cameras={front: /dev/video0}   of the metal, for a policy that sees; a twin brings its own
   headless=true          the twin step by step, without a clock: the same motion on every machine
   pull_cable_in=2        on a twin: the line goes dead in that episode (from 0), to see that the arm holds
   episodes=5  seed=0
@@ -92,11 +94,18 @@ def _live(config: dict, prepared, twin):
     console, before = DeployConsole(), {}
     seeds = [int(config["seed"]) + i for i in range(int(config["episodes"]))]
 
-    def moving(number: int) -> None:
-        if number == config["pull_cable_in"]:
-            before.update(twin.tell(cut=True))
+    with _twin_cameras(prepared, twin) as cameras:
 
-    outcome = Supervisor(prepared.config, console).run(seeds, prepared.bridge.start_pose, moving)
+        def starting(seed: int) -> tuple[float, ...]:
+            if cameras is not None:
+                cameras.begin(seed)
+            return prepared.bridge.start_pose(seed)
+
+        def moving(number: int) -> None:
+            if number == config["pull_cable_in"]:
+                before.update(twin.tell(cut=True))
+
+        outcome = Supervisor(prepared.config, console).run(seeds, starting, moving)
     console.close(outcome)
     if before:
         import time
@@ -107,6 +116,27 @@ def _live(config: dict, prepared, twin):
         holds = all(after["torque_on"])
         print(f"cable pulled; a second later every joint within {moved:.4f} rad, torque {'on' if holds else 'OFF'}")
     return outcome
+
+
+@contextmanager
+def _twin_cameras(prepared, twin):
+    """The cameras of a twin, told to the policy's process; None on the metal, and for a policy that sees nothing."""
+    from functools import partial
+
+    from embodied.deploy.acting import pictures_of
+    from embodied.deploy.scenes import TaskScene
+    from embodied.deploy.twin_cameras import TwinCameras
+
+    ready, shapes = prepared.config, pictures_of(prepared.policy)
+    if twin is None or not shapes:
+        yield None
+        return
+    size = next(iter(shapes.values()))[:2]
+    scene = partial(TaskScene, ready["task"], ready["joints"], tuple(shapes), *size, ready["trusted_packages"])
+    with TwinCameras(twin, scene, tuple(shapes)) as cameras:
+        for name, source in cameras.sources.items():
+            ready["cameras"][name]["source"] = source
+        yield cameras
 
 
 def _headless(config: dict, prepared, twin):

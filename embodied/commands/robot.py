@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from embodied.commands import camera
+
 HELP = """embodied robot <action> <robot> port=<device> calibration=<file> [key=value ...]
        embodied robot <action> ur5e host=<address> serial_number=<number> [key=value ...]
        embodied robot <action> fr3 host=<address> [key=value ...]
@@ -17,6 +19,9 @@ home       slowly to home_rad, holding there; needs an envelope and a confirmati
 park       slowly to the parking pose, then torque off
 teleop     a person moves the arm: with=leader (a second arm by hand), keyboard or gamepad (the tool, from home_rad);
            writes the motion; parks at the end
+board      writes a marker board to print: to=board.png board={columns: 7, rows: 5, square_m: 0.03, marker_m: 0.022}
+calibrate-camera   tilts the arm about pose_rad, the board on its tool (mount=room) or the camera (mount=tool), and
+           finds where the camera is; writes a yaml; parks at the end
 identify   swings every joint about home_rad and fits friction, damping and delay of the model to it; writes a yaml
 
   transport=twin         a digital twin, started for the purpose, instead of what port= and the like lead to
@@ -25,6 +30,8 @@ identify   swings every joint about home_rad and fits friction, damping and dela
   device=<path>          of the gamepad (/dev/input/js0), or of a terminal other than this one (teleop)
   seconds=8  to=<file>   how long to swing, and where the result goes (teleop, identify)
   dataset=<folder> instruction="..."   the motion becomes an episode of a dataset (teleop)
+  cameras={front: /dev/video0}   devices or addresses (check, calibrate-camera)
+  camera=front  pose_rad=[...]  views=15  intrinsics=<yaml of an earlier one>   (calibrate-camera)
   confirmed_by=<name>    who stands beside the robot; asked for at the keyboard otherwise
 
 examples:
@@ -36,8 +43,9 @@ examples:
 """
 DEFAULTS: dict[str, Any] = {"safety": "tabletop", "confirmed_by": None, "seconds": 8.0, "to": None}
 DEFAULTS |= {"dataset": None, "instruction": None, "with": "leader", "device": None, "transport": "real"}
+DEFAULTS |= camera.DEFAULTS
 TWIN_PRIORITY = 45  # where permitted: a robot answers in time, however busy this computer is
-ACTIONS = ("check", "calibrate", "home", "park", "teleop", "identify")
+ACTIONS = ("check", "calibrate", "home", "park", "teleop", "identify", "board", "calibrate-camera")
 
 
 def run(arguments: list[str]) -> int:
@@ -48,7 +56,7 @@ def run(arguments: list[str]) -> int:
     words = [argument for argument in arguments if "=" not in argument]
     if len(words) != 2:
         raise ConfigError(
-            "what, and which robot? embodied robot check|calibrate|home|park|teleop|identify <robot> port=... "
+            f"what, and which robot? embodied robot {'|'.join(ACTIONS)} <robot> port=... "
         )
     action, name = words
     if action not in ACTIONS:
@@ -58,17 +66,24 @@ def run(arguments: list[str]) -> int:
     _, values = words_and_values(
         arguments, {**DEFAULTS, **dict.fromkeys(told), **{f"leader_{one}": None for one in told}}, "robot"
     )
-    with _reached(robot, values, told) as values["connection"]:
+    if action == "board":
+        return camera.print_board(values)
+    with _reached(robot, values, told) as (values["connection"], twin):
         if action == "calibrate":
             return _calibrate(robot, values)
         if action == "check":
             return _check(robot, values)
+        if action == "calibrate-camera":
+            with camera.beside(robot, values, twin) as seeing:
+                return _move(robot, seeing, action)
         return _move(robot, values, action)
 
 
 @contextmanager
-def _reached(robot: Mapping[str, Any], values: Mapping[str, Any], told: Sequence[str]) -> Iterator[dict[str, str]]:
-    """What the driver must be told: as given, or of a twin that ends with the command."""
+def _reached(
+    robot: Mapping[str, Any], values: Mapping[str, Any], told: Sequence[str]
+) -> Iterator[tuple[dict[str, str], Any]]:
+    """What the driver must be told: as given (and None), or of a twin that ends with the command (and the twin)."""
     import tempfile
 
     from embodied.core.errors import UnknownNameError
@@ -77,12 +92,12 @@ def _reached(robot: Mapping[str, Any], values: Mapping[str, Any], told: Sequence
     if values["transport"] not in ("real", "twin"):
         raise UnknownNameError("transport", str(values["transport"]), ("real", "twin"))
     if values["transport"] == "real":
-        yield given_connection(values, told, "")
+        yield given_connection(values, told, ""), None
         return
     with tempfile.TemporaryDirectory() as folder:
         connection, twin = start_twin(robot, Path(folder), manual=False, priority=TWIN_PRIORITY)
         with twin:
-            yield connection
+            yield connection, twin
 
 
 def load_robot(name: str) -> dict[str, Any]:
@@ -151,6 +166,7 @@ def _check(robot: Mapping[str, Any], values: Mapping[str, Any]) -> int:
         if state.temperature_c is not None:
             told += f" {state.temperature_c[i]:5.1f} C"
         print(f"  {joint:<14} {told}")
+    camera.show(robot, values)
     return 0
 
 
@@ -200,6 +216,8 @@ def _move(robot: Mapping[str, Any], values: Mapping[str, Any], action: str) -> i
             print("at home, holding: the torque is on" if done else f"not at home: {loop.machine.reasons}")
         elif action == "teleop":
             done = teleop(robot, values, loop, clock)
+        elif action == "calibrate-camera":
+            done = go_and_hold(loop, robot["home_rad"], clock) and camera.calibrate(robot, values, loop, clock)
         elif action == "identify":
             done = go_and_hold(loop, robot["home_rad"], clock) and _identify(robot, values, loop, clock)
         else:

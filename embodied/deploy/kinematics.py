@@ -35,6 +35,14 @@ class RobotModel:
         self._pose(angles)
         return tuple(float(x) for x in self._data.site_xpos[self._tool])
 
+    def tool_pose(self, angles: Sequence[float]) -> np.ndarray:
+        """T_world_tool `(4, 4)` at joint angles `(J,)` [rad]."""
+        self._pose(angles)
+        T = np.eye(4)
+        T[:3, :3] = self._data.site_xmat[self._tool].reshape(3, 3)
+        T[:3, 3] = self._data.site_xpos[self._tool]
+        return T
+
     def self_collides(self, angles: Sequence[float]) -> bool:
         """Whether two links that are not neighbours would overlap."""
         self._pose(angles)

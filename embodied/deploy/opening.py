@@ -10,7 +10,7 @@ from typing import Any
 
 from embodied.core.build import build, resolve
 from embodied.core.errors import ConfigError, UnknownNameError
-from embodied.deploy.acting import is_address, load_policy, make_bridge
+from embodied.deploy.acting import is_address, load_policy, make_bridge, pictures_of
 from embodied.deploy.translate import TaskBridge
 from embodied.rl.writing import make_task, task_configuration
 from embodied.safety.envelope import Envelope
@@ -65,7 +65,8 @@ def prepare(
     place = str(config["policy"])
     place = place if is_address(place) else str(Path(place) / "policy")
     policy = load_policy(place, trusted_packages, token_env=config["token_env"])
-    bridge = make_bridge(task, envelope.joint_names, policy)
+    cameras = None if config["headless"] else cameras_of(config, pictures_of(policy))
+    bridge = make_bridge(task, envelope.joint_names, policy, cameras)
     ratio = task.control_dt_s * float(robot["rate_hz"])
     if abs(ratio - round(ratio)) > 1e-6 or ratio < 1.0:
         raise ConfigError(f"rate_hz={robot['rate_hz']} must be a multiple of the policy's {1 / task.control_dt_s:g} Hz")
@@ -82,8 +83,29 @@ def prepare(
         "priority": config["priority"],
         "trusted_packages": list(trusted_packages),
         "connection": {},
+        "cameras": cameras,
     }
     return Prepared(ready, bridge, policy, envelope)
+
+
+def cameras_of(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> dict[str, dict[str, Any]]:
+    """Configurations of the cameras that a policy sees through: of the metal as given, a twin's without an address yet.
+
+    Args:
+        config: of `conf/deploy.yaml`; `cameras` tells device or address by name.
+        shapes: of the pictures that the policy takes, by camera.
+
+    Raises:
+        ConfigError: this robot's configuration says of no camera driver.
+    """
+    if not shapes:
+        return {}
+    if "camera" not in config["robot"]:
+        raise ConfigError(f"the policy sees through {', '.join(shapes)}; this robot has no camera driver (`camera:`)")
+    driver, given = config["robot"]["camera"], dict(config["cameras"] or {})
+    if config["transport"] == "twin":
+        return {n: {**driver, "source": "", "height": int(s[0]), "width": int(s[1])} for n, s in shapes.items()}
+    return {name: {**driver, "source": source} for name, source in given.items()}
 
 
 def connection(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, str], Any]:

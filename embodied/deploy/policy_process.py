@@ -29,9 +29,10 @@ def run_policy(config: Mapping[str, Any], supervisor: Connection, daemon: Connec
     try:
         trusted = tuple(config.get("trusted_packages", ()))
         policy = load_policy(config["policy"], trusted, token_env=config["token_env"])
-        bridge = make_bridge(build_task(config["task"], trusted_packages=trusted), config["joints"], policy)
-        supervisor.send(("ready",))
-        _Episodes(bridge, policy, supervisor, daemon).run()
+        task = build_task(config["task"], trusted_packages=trusted)
+        with make_bridge(task, config["joints"], policy, config["cameras"]) as bridge:
+            supervisor.send(("ready",))
+            _Episodes(bridge, policy, supervisor, daemon).run()
     except EmbodiedError as error:
         supervisor.send(("error", str(error)))
     except (EOFError, OSError):

@@ -102,6 +102,13 @@ class TaskBridge:
         """Whether the task's own predicate holds."""
         return bool(self.task.success(world)[0])
 
+    def __enter__(self) -> TaskBridge:
+        """What a bridge sees through is open while it is entered."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Closes it."""
+
     def targets(self, chunk: np.ndarray, reading: RobotState, last_command: Sequence[float]) -> list[list[float]]:
         """Joint targets `(T, J)` [rad] of an action chunk `(T, A)`, one control step of the task apart."""
         state, rows = self._state(reading, last_command), []

@@ -160,6 +160,12 @@ class Gate:
         self._faults = latched + tuple(reason for reason in self._faults if reason not in latched)
         return result
 
+    def allows(self, target: Sequence[float]) -> bool:
+        """Whether the robot may stand at joint targets `(J,)` [rad]: limits, workspace, self-collision."""
+        bounds = zip(target, self.envelope.low_rad, self.envelope.high_rad, strict=True)
+        inside = all(low <= x <= high for x, low, high in bounds)
+        return inside and not self._blocked(target, (0.0,) * len(self.envelope.joint_names))
+
     def _moved(self, target: Sequence[float], measured: Sequence[float], issued_s: float, now_s: float) -> GateResult:
         if self._last is None:
             raise ConfigError("the gate is not armed: call arm(measured) first")

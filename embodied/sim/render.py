@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import mujoco
 import numpy as np
@@ -90,7 +90,7 @@ def _make_context(width: int, height: int) -> Any:
     return context
 
 
-_open: weakref.WeakSet[Renderer] = weakref.WeakSet()
+_open: weakref.WeakSet[ModelRenderer] = weakref.WeakSet()
 
 
 def _close_all() -> None:
@@ -98,18 +98,19 @@ def _close_all() -> None:
         renderer.close()
 
 
-class Renderer:
-    """Draws states of one task. Use it as a context manager, or call `close`.
+class ModelRenderer:
+    """Draws what a MuJoCo model's data hold. Use it as a context manager, or call `close`.
 
     Args:
-        task: the task; its model is the picture's, unless `render` is given another of the same build.
+        model: the model; it is copied.
         camera: name of a camera of the model; None takes `watch`, `overview`, `track`, `front`, `side` or the
             first one, and a free view of the whole where the model has none.
         width: picture width [pixels].
         height: picture height [pixels].
         shadows: draw shadows and reflections, with multisampling (slow without a graphics card).
         skybox: draw the background.
-        markers: draw sites, and a goal that is no body of the model; a camera of the real scene sees neither.
+        markers: draw sites; a camera of the real scene sees none.
+        owner: whose model it is, for errors.
 
     Raises:
         RenderingError: no OpenGL context can be made here; says what to install.
@@ -118,7 +119,7 @@ class Renderer:
 
     def __init__(
         self,
-        task: Task,
+        model: mujoco.MjModel,
         camera: str | None = None,
         width: int = 320,
         height: int = 240,
@@ -126,19 +127,17 @@ class Renderer:
         shadows: bool = False,
         skybox: bool = True,
         markers: bool = True,
+        owner: str = "the model",
     ) -> None:
         if width < 1 or height < 1:
             raise ConfigError(f"a picture of {width} x {height} pixels cannot be drawn")
-        self.task, self.width, self.height = task, width, height
-        model = copy.copy(task.model)
+        self.width, self.height, self._owner = width, height, owner
+        model = copy.copy(model)
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         if not shadows:
             model.vis.quality.offsamples = 0
         self._model = model
         self._camera = self._find(self.camera_names[0] if camera is None and self.camera_names else camera)
-        self._data = mujoco.MjData(model)
-        self._goal_mocap = _mocap_id(model, GOAL_BODY)
-        self._has_goal_body = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, GOAL_BODY) >= 0
         self._gl: Any = _make_context(width, height)
         self._context: Any = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
@@ -160,6 +159,79 @@ class Renderer:
         """Names of the model's cameras, the best for watching first."""
         names = [name for i in range(self._model.ncam) if (name := self._model.camera(i).name)]
         return tuple(sorted(names, key=lambda n: _PREFERRED_CAMERAS.index(n) if n in _PREFERRED_CAMERAS else 99))
+
+    def look(self, data: mujoco.MjData, camera: str | None = None, model: mujoco.MjModel | None = None) -> np.ndarray:
+        """A picture `(H, W, 3)` uint8 of what stands in `data` (forward kinematics done).
+
+        Args:
+            data: of the model.
+            camera: another camera than the constructor's, for this picture.
+            model: another of the same build, where things were moved.
+        """
+        self._see(data, camera, model)
+        return self._draw()
+
+    def close(self) -> None:
+        """Frees the OpenGL context."""
+        if self._context is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._gl.free()
+            self._context = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _see(self, data: mujoco.MjData, camera: str | None, model: mujoco.MjModel | None) -> None:
+        if self._context is None:
+            raise RenderingError("this renderer was closed")
+        view = self._camera if camera is None else self._find(camera)
+        everything = mujoco.mjtCatBit.mjCAT_ALL.value
+        mujoco.mjv_updateScene(model or self._model, data, self._option, None, view, everything, self._scene)
+
+    def _draw(self) -> np.ndarray:
+        picture = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        self._gl.make_current()
+        mujoco.mjr_render(self._rectangle, self._scene, self._context)
+        mujoco.mjr_readPixels(picture, None, self._rectangle, self._context)
+        return picture[::-1].copy()  # OpenGL's first row is the lowest
+
+    def _find(self, name: str | None) -> mujoco.MjvCamera:
+        camera = mujoco.MjvCamera()
+        if name is None and self._model.ncam == 0:
+            mujoco.mjv_defaultFreeCamera(self._model, camera)
+            return camera
+        found = 0 if name is None else mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_CAMERA, name)
+        if found < 0:
+            raise UnknownNameError("camera", name, self.camera_names, self._owner)
+        camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, found
+        return camera
+
+
+class Renderer(ModelRenderer):
+    """Draws states of one task.
+
+    Args:
+        task: the task; its model is the picture's, unless `render` is given another of the same build.
+        camera: as in `ModelRenderer`.
+        width: picture width [pixels].
+        height: picture height [pixels].
+        look: `shadows`, `skybox` and `markers` of `ModelRenderer`; the goal that is no body of the model is a marker.
+    """
+
+    def __init__(
+        self, task: Task, camera: str | None = None, width: int = 320, height: int = 240, **look: bool
+    ) -> None:
+        self.task = task
+        super().__init__(task.model, camera, width, height, owner=f"task {task.name}", **look)
+        self._data = mujoco.MjData(self._model)
+        self._goal_mocap = _mocap_id(self._model, GOAL_BODY)
+        self._has_goal_body = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_BODY, GOAL_BODY) >= 0
 
     def render(
         self,
@@ -183,8 +255,6 @@ class Renderer:
         Returns:
             `(H, W, 3)` uint8.
         """
-        if self._context is None:
-            raise RenderingError("this renderer was closed")
         model = self._model if model is None else model
         data = self._data
         mujoco.mj_setState(model, data, np.ravel(state).astype(np.float64), mujoco.mjtState.mjSTATE_FULLPHYSICS)
@@ -203,46 +273,10 @@ class Renderer:
             mujoco.mj_tendon,
         ):
             compute(model, data)
-        view = self._camera if camera is None else self._find(camera)
-        everything = mujoco.mjtCatBit.mjCAT_ALL.value
-        mujoco.mjv_updateScene(model, data, self._option, None, view, everything, self._scene)
+        self._see(data, camera, model)
         if goal is not None and self._markers and not self._has_goal_body:
             _add_sphere(self._scene, np.ravel(goal))
         return self._draw()
-
-    def _draw(self) -> np.ndarray:
-        picture = np.empty((self.height, self.width, 3), dtype=np.uint8)
-        self._gl.make_current()
-        mujoco.mjr_render(self._rectangle, self._scene, self._context)
-        mujoco.mjr_readPixels(picture, None, self._rectangle, self._context)
-        return picture[::-1].copy()  # OpenGL's first row is the lowest
-
-    def _find(self, name: str | None) -> mujoco.MjvCamera:
-        camera = mujoco.MjvCamera()
-        if name is None and self._model.ncam == 0:
-            mujoco.mjv_defaultFreeCamera(self._model, camera)
-            return camera
-        found = 0 if name is None else mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_CAMERA, name)
-        if found < 0:
-            raise UnknownNameError("camera", name, self.camera_names, f"task {self.task.name}")
-        camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, found
-        return camera
-
-    def close(self) -> None:
-        """Frees the OpenGL context."""
-        if self._context is not None:
-            self._gl.make_current()
-            self._context.free()
-            self._gl.free()
-            self._context = None
-
-    def __enter__(self) -> Renderer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _mocap_id(model: mujoco.MjModel, body: str) -> int:

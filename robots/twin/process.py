@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class TwinProcess:
         if "error" in first:
             self.close()
             raise ConfigError(first["error"])
+        self._asking = threading.Lock()  # whoever looks at a twin may do so beside its owner
         self.pid: int = first["pid"]
         self._connection: dict[str, Any] = first["connection"]
 
@@ -84,12 +86,13 @@ class TwinProcess:
             RobotLostError: the twin has ended.
         """
         assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
-        except OSError as error:
-            raise RobotLostError(f"the twin (pid {self.pid}) has ended: {error}") from None
-        answer = self._line()
+        with self._asking:
+            try:
+                self._process.stdin.write(json.dumps(command) + "\n")
+                self._process.stdin.flush()
+            except (OSError, ValueError) as error:
+                raise RobotLostError(f"the twin (pid {self.pid}) has ended: {error}") from None
+            answer = self._line()
         if "error" in answer:
             raise ConfigError(answer["error"])
         return answer

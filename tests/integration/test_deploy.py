@@ -8,9 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
+import mujoco
 import numpy as np
 import pytest
+import yaml
 from reaching import reaching_policy
 
 from embodied.commands.compose import compose_config, load_run_config
@@ -19,7 +22,9 @@ from embodied.core.files import read_json
 from embodied.core.runs import RunFolder, find_runs
 from embodied.deploy.opening import prepare, start_twin
 from embodied.deploy.policy_server import PolicyServer
+from embodied.deploy.scenes import TaskScene
 from embodied.deploy.supervisor import Supervisor
+from embodied.deploy.twin_cameras import TwinCameras
 from embodied.rl.writing import make_task
 
 
@@ -188,6 +193,26 @@ def test_a_policy_that_is_served_elsewhere_is_deployed(tmp_path, capsys, mode):
         assert set(Stiff.prefixes[2:]) == {3}, "asked for three steps early, once it was seen to take that long"
 
 
+def test_a_camera_that_stands_still_ends_it_with_the_arm_parked(tmp_path):
+    Stiff.prefixes = []
+    server = PolicyServer(Stiff, {"action_size": 6, "n_action_steps": 4, "fps": 20}).start()
+    config = compose_config("deploy", [f"policy=ws://127.0.0.1:{server.port}", "task=reach"]).config
+    prepared = prepare(config, config["task"])
+    scene = partial(TaskScene, prepared.config["task"], prepared.config["joints"], ("front",), 48, 64)
+    prepared.config["connection"], twin = start_twin(config["robot"], tmp_path, manual=False, priority=45)
+    try:
+        with twin, TwinCameras(twin, scene, ("front",)) as cameras:
+            prepared.config["cameras"]["front"]["source"] = cameras.sources["front"]
+            outcome = Supervisor(prepared.config).run([0], prepared.bridge.start_pose, lambda _: cameras.freeze())
+            state = twin.state()
+    finally:
+        server.close()
+    assert outcome.ended == "fault"
+    assert "newest picture is" in outcome.why
+    assert not any(state["torque_on"])
+    assert state["position_rad"] == pytest.approx(prepared.config["motion"]["park_rad"], abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -242,3 +267,29 @@ def test_check_home_and_park_by_command(running_twin, capsys):
     assert "parked; torque off" in capsys.readouterr().out
     assert main(["robot", "dance", "so101", *where]) == 2
     assert "check" in capsys.readouterr().err
+
+
+def test_where_a_camera_is_by_command_through_the_gate_the_wire_and_the_stream(tmp_path, capsys):
+    """The wrist's camera of the twin, over a board on its table: pictures, poses and the place all by the real path."""
+    path = tmp_path / "wrist.yaml"
+    board = "board={square_m: 0.02, marker_m: 0.015}"
+    words = ["so101", "transport=twin", "mount=tool", "camera=wrist", "views=8", board, f"to={path}"]
+    assert main(["robot", "calibrate-camera", *words, "confirmed_by=tests"]) == 0
+    assert "parked; torque off" in capsys.readouterr().out
+    model = make_task("reach").model
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    tool, eye = data.site("tool"), data.cam("wrist")
+    truth = tool.xmat.reshape(3, 3).T @ (eye.xpos - tool.xpos)
+    found = np.array(yaml.safe_load(path.read_text())["T_mount_camera"])
+    assert found[:3, 3] == pytest.approx(truth, abs=0.004)
+
+
+def test_check_shows_what_its_cameras_give(running_twin, capsys):
+    port, calibration = running_twin
+    words = ["so101", f"port={port}", f"calibration={calibration}", "cameras={front: /dev/video77}"]
+    assert main(["robot", "check", *words]) == 2
+    told = capsys.readouterr()
+    assert "6 joints answer" in told.out
+    assert "camera /dev/video77 does not open" in told.err
+    assert main(["robot", "board", "so101", f"to={port}/no/board.png"]) == 2
