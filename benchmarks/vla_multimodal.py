@@ -24,7 +24,7 @@ from embodied.policies.vla_policy import VLAPolicy
 from embodied.rl.writing import make_task
 from embodied.sim.batch_env import BatchEnv
 
-TASK, BUDGET_S, SEED_OF_STARTS = "go_around", 420.0, 4242
+TASK, BUDGET_S, SEED_OF_STARTS = "go_around", 240.0, 4242
 HEADS: dict[str, dict[str, Any]] = {"l1": {}, "binned": {}, "fourier": {}, "diffusion": X0, "flow": {}}
 SUFFICIENT = ("diffusion", "flow", "fourier")
 

@@ -1,7 +1,8 @@
 """Go around: the hand shall pass a post, on whichever side. What to do is not one action but two, equally good.
 
-Demonstrations pass it left and right in equal shares, so that their mean, and as a rule their median too, leads into
-the post: the set on which heads that give one answer differ from those that give a distribution.
+Demonstrators hesitate for a time that cannot be foreseen, then pass it left and right in equal shares. So the mean of
+what they do leads into the post, and the median stands still: at no moment does more than half of them go one way. It is
+the set on which heads that give one answer differ from those that give a distribution.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _POST_LOW_M, _POST_HIGH_M = np.array([-0.03, 0.715]), np.array([0.03, 0.735])
 _BEHIND_M = 0.15  # from the post to the goal
 _PUCK_M = np.array([0.35, 0.85, 0.02])  # of the Meta-World scene; plays no part
 _BESIDE_M = np.array([[0.14, -0.07], [0.14, 0.07]])  # the way, from the post: to the side, along y
+_GOES = 0.1  # probability of leaving the start in a step
 _RIGHT_OF, _LEFT_OF, _PASSED, _DONE = 1, 2, 3, 4
 
 
@@ -109,15 +111,21 @@ class GoAround(MetaWorldTask):
 class GoesAround:
     """Environment 0 passes on the right, 1 on the left, and so on: equal shares of any even number of episodes.
 
+    It stands for a number of steps of geometric distribution first, ten on average: how long it has stood says nothing of
+    how long it still will.
+
     Args:
         n: number of environments.
     """
 
     def __init__(self, n: int) -> None:
         self.side = np.where(np.arange(n) % 2, -1.0, 1.0)
+        self._rng = np.random.Generator(np.random.PCG64(0))
+        self._stands = np.zeros(n, dtype=int)
 
     def reset(self, rows: np.ndarray) -> None:
-        """Nothing to forget."""
+        """Another time of standing."""
+        self._stands[rows] = self._rng.geometric(_GOES, len(rows)) - 1
 
     def act(self, world: World) -> np.ndarray:
         """Beside the post, past it, to the goal: actions `(n, 4)` in [-1, 1]."""
@@ -132,7 +140,9 @@ class GoesAround:
         way[:, :2] = target - hand[:, :2]
         way[:, 2] = world.quantity("goal.position")[:, 2] - hand[:, 2]
         length = np.linalg.norm(way, axis=-1, keepdims=True)
-        return np.clip(way / np.maximum(length, 0.02), -1.0, 1.0)
+        stands = self._stands > 0
+        self._stands = np.maximum(self._stands - 1, 0)
+        return np.where(stands[:, None], 0.0, np.clip(way / np.maximum(length, 0.02), -1.0, 1.0))
 
 
 def _plane(offset: np.ndarray) -> np.ndarray:
