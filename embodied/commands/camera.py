@@ -9,6 +9,7 @@ from typing import Any
 
 DEFAULTS: dict[str, Any] = {
     "cameras": {}, "camera": "front", "mount": "room", "board": {}, "pose_rad": None, "views": 15, "intrinsics": None,
+    "fps": 25, "height": 240, "width": 320,
 }  # fmt: skip
 BOARD_IN_FRONT = [[0.0, 0.0, -1.0, 0.02], [1.0, 0.0, 0.0, -0.07], [0.0, -1.0, 0.0, 0.05], [0.0, 0.0, 0.0, 1.0]]
 BOARD_ON_TABLE = [[0.0, 1.0, 0.0, 0.18], [1.0, 0.0, 0.0, -0.07], [0.0, 0.0, -1.0, 0.002], [0.0, 0.0, 0.0, 1.0]]
@@ -60,24 +61,49 @@ def opened(robot: Mapping[str, Any], values: Mapping[str, Any], name: str) -> It
 
 
 @contextmanager
-def beside(robot: Mapping[str, Any], values: Mapping[str, Any], twin: Any) -> Iterator[dict[str, Any]]:
-    """The values with cameras: as given, or of the twin, which carries a board (or has one on its table)."""
+def beside(robot: Mapping[str, Any], values: Mapping[str, Any], twin: Any, *, board: bool) -> Iterator[dict[str, Any]]:
+    """The values with their cameras: as given, or those of the twin's scene, with a board on its tool or its table."""
     from functools import partial
 
     from embodied.core.build import build
     from embodied.deploy.board import Board
-    from embodied.deploy.scenes import BoardScene
+    from embodied.deploy.scenes import Mounted, RobotScene
     from embodied.deploy.twin_cameras import TwinCameras
 
-    if twin is None:
+    names = (str(values["camera"]),) if board else tuple(values["cameras"])
+    if twin is None or not names:
         yield dict(values)
         return
-    name, size = str(values["camera"]), (int(robot["camera"]["height"]), int(robot["camera"]["width"]))
+    size = (int(robot["camera"]["height"]), int(robot["camera"]["width"]))
     place, mount = (BOARD_IN_FRONT, robot["tool"]) if values["mount"] == "room" else (BOARD_ON_TABLE, None)
+    mounted = Mounted(Board(**values["board"]), place, mount) if board else None
     joints = build(robot["driver"], **values["connection"]).joints
-    scene = partial(BoardScene, robot["model"], joints, Board(**values["board"]), place, mount, (name,), *size)
-    with TwinCameras(twin, scene, (name,), fps=10.0) as cameras:
+    with TwinCameras(twin, partial(RobotScene, robot["model"], joints, names, *size, mounted), names) as cameras:
         yield {**values, "cameras": cameras.sources}
+
+
+@contextmanager
+def filming(robot: Mapping[str, Any], values: Mapping[str, Any], rate_hz: float) -> Iterator[Any]:
+    """Takes pictures beside a motion by all of `cameras`; None without any.
+
+    Raises:
+        ConfigError: the loop's rate is no multiple of `fps`.
+    """
+    from contextlib import ExitStack
+
+    from embodied.core.errors import ConfigError
+    from embodied.deploy.recording import Filming
+
+    if not values["cameras"]:
+        yield None
+        return
+    every = rate_hz / float(values["fps"])
+    if abs(every - round(every)) > 1e-6 or every < 1.0:
+        raise ConfigError(f"fps={values['fps']} must divide the loop's {rate_hz:g} Hz")
+    with ExitStack() as stack:
+        cameras = {name: stack.enter_context(opened(robot, values, name)) for name in values["cameras"]}
+        size = (int(values["height"]), int(values["width"]))
+        yield stack.enter_context(Filming(cameras, round(every), *size))
 
 
 def calibrate(robot: Mapping[str, Any], values: Mapping[str, Any], loop: Any, clock: Any) -> bool:

@@ -30,7 +30,8 @@ identify   swings every joint about home_rad and fits friction, damping and dela
   device=<path>          of the gamepad (/dev/input/js0), or of a terminal other than this one (teleop)
   seconds=8  to=<file>   how long to swing, and where the result goes (teleop, identify)
   dataset=<folder> instruction="..."   the motion becomes an episode of a dataset (teleop)
-  cameras={front: /dev/video0}   devices or addresses (check, calibrate-camera)
+  cameras={front: /dev/video0}   devices or addresses (check, calibrate-camera, teleop); of a twin cameras=[front]
+  fps=25  height=240  width=320   of an episode with pictures (teleop)
   camera=front  pose_rad=[...]  views=15  intrinsics=<yaml of an earlier one>   (calibrate-camera)
   confirmed_by=<name>    who stands beside the robot; asked for at the keyboard otherwise
 
@@ -73,10 +74,8 @@ def run(arguments: list[str]) -> int:
             return _calibrate(robot, values)
         if action == "check":
             return _check(robot, values)
-        if action == "calibrate-camera":
-            with camera.beside(robot, values, twin) as seeing:
-                return _move(robot, seeing, action)
-        return _move(robot, values, action)
+        with camera.beside(robot, values, twin, board=action == "calibrate-camera") as seeing:
+            return _move(robot, seeing, action)
 
 
 @contextmanager

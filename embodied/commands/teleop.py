@@ -40,19 +40,26 @@ def check(values: Mapping[str, Any]) -> None:
 
 def teleop(robot: Mapping[str, Any], values: Mapping[str, Any], loop: Any, clock: Any) -> bool:
     """Moves, writes what was moved, parks; whether it could park."""
+    from embodied.commands.camera import filming
     from embodied.core.errors import RobotError
     from embodied.deploy.moves import park_and_release
     from embodied.deploy.pacer import Pacer
 
     cycles: list[Any] = []
-    with _mover(robot, values, loop, clock) as move:
+    with filming(robot, values, 1.0 / loop.gate.dt_s) as film, _mover(robot, values, loop, clock) as move:
+
+        def note(cycle: Any) -> None:
+            if film is not None:
+                film.note()
+            cycles.append(cycle)
+
         try:
             pacer = Pacer(1.0 / loop.gate.dt_s, clock)
-            move(pacer.wait, seconds=float(values["seconds"]), on_cycle=cycles.append)
+            move(pacer.wait, seconds=float(values["seconds"]), on_cycle=note)
             print(f"followed for {len(cycles) * loop.gate.dt_s:.1f} s, {pacer.missed} periods missed")
         except RobotError as error:
             print(f"ended: {error}")
-    path = _written(values, loop, cycles)
+    path = _written(values, loop, cycles, film)
     done = park_and_release(loop, clock)
     print(f"motion: {path}; " + ("parked; torque off" if done else f"not parked, holding: {loop.machine.reasons}"))
     return done
@@ -113,7 +120,7 @@ def _motion(robot: Mapping[str, Any], loop: Any, speeds: Mapping[str, float]) ->
     return ToolMotion(model, loop.gate.envelope, robot["tool"], loop.gate.dt_s, **speeds, **about)
 
 
-def _written(values: Mapping[str, Any], loop: Any, cycles: list[Any]) -> Path:
+def _written(values: Mapping[str, Any], loop: Any, cycles: list[Any], film: Any) -> Path:
     """The motion as a file, and as an episode where a dataset was given."""
     import numpy as np
 
@@ -122,7 +129,7 @@ def _written(values: Mapping[str, Any], loop: Any, cycles: list[Any]) -> Path:
 
         settings = {"rate_hz": 1.0 / loop.gate.dt_s, "instruction": str(values["instruction"])}
         index = record_cycles(
-            Path(str(values["dataset"])), cycles, loop.robot.joints, **settings, robot_type=loop.robot.name
+            Path(str(values["dataset"])), cycles, loop.robot.joints, **settings, robot_type=loop.robot.name, film=film
         )
         print(f"episode {index} of dataset {values['dataset']}")
     path = Path(str(values["to"] or "teleop.npz"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -67,30 +68,41 @@ class TaskScene:
         return {key.removeprefix(IMAGES_PREFIX): picture for key, picture in self._bridge.pictures().items()}
 
 
-class BoardScene:
-    """A robot's scene with a marker board fixed to its tool, or lying in the world.
+@dataclass(frozen=True)
+class Mounted:
+    """A board somewhere in a scene.
+
+    Attributes:
+        board: as it was printed.
+        T_mount_board: where its frame is, `(4, 4)`, in the frame of `mount`.
+        mount: site that carries it; None for the world.
+    """
+
+    board: Board
+    T_mount_board: Sequence[Sequence[float]] | np.ndarray
+    mount: str | None
+
+
+class RobotScene:
+    """A robot's own scene, and a marker board in it if one is told.
 
     Args:
         model: MJCF, relative to `sim_assets/`.
         joints: of the robot, in its order.
-        board: as it was printed.
-        T_mount_board: where the board's frame is, `(4, 4)`, in the frame of `mount`.
-        mount: site that carries it; None for the world.
         names: of cameras.
         height: of the pictures [pixels].
         width: of the pictures [pixels].
+        mounted: the board.
     """
 
     def __init__(
         self,
         model: str,
         joints: Sequence[str],
-        board: Board,
-        T_mount_board: np.ndarray,
-        mount: str | None,
         names: Sequence[str],
         height: int,
         width: int,
+        mounted: Mounted | None = None,
     ) -> None:
         import mujoco
 
@@ -99,7 +111,8 @@ class BoardScene:
         from embodied.sim.render import ModelRenderer
 
         spec = mujoco.MjSpec.from_file(str(sim_assets_dir() / model))
-        _add_board(spec, board, np.asarray(T_mount_board), mount)
+        if mounted is not None:
+            _add_board(spec, mounted)
         self.model = spec.compile()
         self.data, self.names = mujoco.MjData(self.model), tuple(names)
         self._qpos = [int(self.model.jnt_qposadr[joint_id(self.model, joint)]) for joint in joints]
@@ -121,11 +134,12 @@ class BoardScene:
         self._renderer.close()
 
 
-def _add_board(spec: Any, board: Board, T_mount_board: np.ndarray, mount: str | None) -> None:
+def _add_board(spec: Any, mounted: Mounted) -> None:
     """The board's print on a flat mesh, whose first corner is the board's origin."""
     import mujoco
     from PIL import Image
 
+    board, T = mounted.board, np.asarray(mounted.T_mount_board, float)
     png = io.BytesIO()
     Image.fromarray(board.picture(pixels_per_square=120)).convert("RGB").save(png, "PNG")
     spec.assets = {**dict(spec.assets), "board.png": png.getvalue()}
@@ -138,14 +152,14 @@ def _add_board(spec: Any, board: Board, T_mount_board: np.ndarray, mount: str | 
         "usertexcoord": np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float).ravel(),
     }
     spec.add_mesh(name="board", inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL, **mesh)
-    parent, T = spec.worldbody, T_mount_board
-    if mount is not None:
-        site = next(s for s in spec.sites if s.name == mount)
+    parent = spec.worldbody
+    if mounted.mount is not None:
+        site = next(s for s in spec.sites if s.name == mounted.mount)
         parent, T_parent_site = site.parent, np.eye(4)
         rotation = np.zeros(9)
         mujoco.mju_quat2Mat(rotation, np.asarray(site.quat, float))
         T_parent_site[:3, :3], T_parent_site[:3, 3] = rotation.reshape(3, 3), site.pos
-        T = T_parent_site @ T_mount_board
+        T = T_parent_site @ T
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, np.ascontiguousarray(T[:3, :3]).ravel())
     body = parent.add_body(name="board", pos=T[:3, 3], quat=quat)

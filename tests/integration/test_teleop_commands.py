@@ -48,6 +48,23 @@ def test_a_key_held_in_a_terminal_becomes_a_motion_and_an_episode(typing, tmp_pa
     assert np.ptp(motion["sent_rad"], axis=0).max() > 0.1
 
 
+def test_what_the_cameras_saw_is_in_the_episode(typing, tmp_path, capsys):
+    words = ["robot=so101", "transport=twin", "teleop=keyboard", f"device={typing.device}", "seconds=1.2"]
+    words += ["cameras=[front]", "fps=20", "height=48", "width=64"]
+    words += [f"dataset={tmp_path / 'd'}", "instruction=Lift the hand.", f"to={tmp_path / 'motion.npz'}"]
+    assert main(["record", *words]) == 0
+    assert "episode 0 of dataset" in capsys.readouterr().out
+    assert not [f for f in doctor.examine(tmp_path / "d") if f.level == "error"]
+    dataset = Dataset(tmp_path / "d")
+    motion = np.load(tmp_path / "motion.npz")
+    assert len(dataset.column("action")) == 24
+    assert np.allclose(dataset.column("action")[:-1], motion["sent_rad"][4:-1:5], atol=1e-6)
+    pictures = dataset.pictures("observation.images.front", 0)
+    assert pictures.shape == (24, 48, 64, 3)
+    assert pictures[0].std() > 10
+    assert np.abs(pictures[-1].astype(float) - pictures[0]).max() > 20  # the arm has moved
+
+
 def test_a_pad_that_is_pulled_out_ends_the_motion_and_the_arm_parks(tmp_path, capsys):
     pad = Pad(tmp_path)
     threading.Timer(8.0, pad.unplug).start()

@@ -15,7 +15,7 @@ from embodied.deploy.hand_eye import (
     find_intrinsics,
     read_intrinsics,
 )
-from embodied.deploy.scenes import BoardScene
+from embodied.deploy.scenes import Mounted, RobotScene
 from embodied.rl.writing import make_task
 
 pytest.importorskip("cv2", reason="needs the extra `cameras`")
@@ -37,7 +37,9 @@ class Setup:
         self.mount = mount
         self.camera, place, site, center = SETUPS[mount]
         joints = make_task("reach").robot_joints
-        self.scene = BoardScene("scenes/reach.xml", joints, BOARD, place, site, (self.camera,), 480, 640)
+        self.scene = RobotScene(
+            "scenes/reach.xml", joints, (self.camera,), 480, 640, Mounted(BOARD, place, site)
+        )
         rng = np.random.default_rng(0)
         self.poses = [np.array(center) + SPREAD * rng.uniform(-1, 1, 6) for _ in range(n)]
         self.corners = [BOARD.find(self.scene.draw(q, np.zeros(6))[self.camera]) for q in self.poses]
