@@ -54,24 +54,23 @@ def seen_after(name: str, harm: Callable[[Any], None], repeats: int) -> list[flo
     """How long after a harm the driver says so [ms], each on a twin of its own, with real-time priority."""
     found = []
     for _ in range(repeats):
-        with twinned(name) as (driver, connection, twin):
+        with twinned(name) as (driver, connection, twin), _prioritised():  # before the SDK's threads begin
             arm = build(driver, **connection)
             arm.connect()
             hold = arm.arm().position_rad
-            with _prioritised():
-                for _ in range(20):
+            for _ in range(20):
+                arm.send(hold)
+                time.sleep(0.008)
+            harm(twin)
+            began = time.monotonic()
+            while time.monotonic() < began + 2.0:
+                try:
+                    arm.observe()
                     arm.send(hold)
-                    time.sleep(0.008)
-                harm(twin)
-                began = time.monotonic()
-                while time.monotonic() < began + 2.0:
-                    try:
-                        arm.observe()
-                        arm.send(hold)
-                    except RobotError:
-                        break
-                    time.sleep(0.001)
-                found.append(1e3 * (time.monotonic() - began))
+                except RobotError:
+                    break
+                time.sleep(0.001)
+            found.append(1e3 * (time.monotonic() - began))
             twin.thaw()
             arm.disconnect()
     return found
