@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 VLA_TASKS := tasks=[metaworld/window-open,metaworld/drawer-close]
 GL_PACKAGES := libegl1 libegl-mesa0 libgl1-mesa-dri libglx-mesa0 libosmesa6
 
-.PHONY: install gl browser franka-twin demo demo-talk demo-robot demo-vla test-robots test test-learning lint wheel-smoke clean
+.PHONY: install gl browser franka-twin demo demo-talk demo-robot demo-vla demo-pixels test-robots test test-learning lint wheel-smoke clean
 
 install: $(VENV)/.installed gl
 
@@ -56,6 +56,15 @@ demo-vla: install
 	rm -rf runs/demo-vla && $(BIN)/embodied record $(VLA_TASKS) dataset=runs/demo-vla/demonstrations episodes=30
 	$(BIN)/embodied fit dataset=runs/demo-vla/demonstrations runs_dir=runs/demo-vla/fit head=flow settings.steps=1000 n_threads=1
 	$(BIN)/embodied evaluate policy=$$(ls -d runs/demo-vla/fit/*/*) $(VLA_TASKS) episodes=20 episode_steps=200
+
+# An arm that reaches what its cameras see: in simulation, then the same policy through SDK, wire and twin.
+demo-pixels: install
+	rm -rf runs/demo-pixels && $(BIN)/embodied record tasks=[reach] dataset=runs/demo-pixels/demonstrations episodes=600 \
+	  cameras=[front,side] width=64 height=64
+	$(BIN)/embodied fit dataset=runs/demo-pixels/demonstrations runs_dir=runs/demo-pixels/fit head=flow n_action_steps=4 \
+	  settings.steps=1500 n_threads=1
+	$(BIN)/embodied evaluate policy=$$(ls -d runs/demo-pixels/fit/*/*) tasks=[reach] episodes=50 seed=5000
+	$(BIN)/embodied deploy robot=so101 policy=$$(ls -d runs/demo-pixels/fit/*/*) task=reach headless=true episodes=20 seed=7000
 
 # Milliseconds and many repeats on the twins, which the default suite leaves out.
 test-robots: install franka-twin

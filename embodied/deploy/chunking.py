@@ -24,10 +24,12 @@ class Chunking:
         policy: acts; `n_action_steps` actions of a chunk are executed before the next (1 where it does not say).
         step_s: between two actions [s].
         quick_s: an answer within this comes in time for its own step [s].
+        continues: whether chunks begin with what is committed. Otherwise each is what the policy would do if it were in
+            time, and the gate leads from the old targets to the new ones.
     """
 
-    def __init__(self, policy: Any, step_s: float, quick_s: float = 0.0) -> None:
-        self.policy, self.step_s, self.quick_s = policy, step_s, quick_s
+    def __init__(self, policy: Any, step_s: float, quick_s: float = 0.0, *, continues: bool = True) -> None:
+        self.policy, self.step_s, self.quick_s, self.continues = policy, step_s, quick_s, continues
         self.every = int(getattr(policy, "n_action_steps", 1))
         self._delays: deque[float] = deque(maxlen=RECENT)
         self.begin()
@@ -50,7 +52,7 @@ class Chunking:
     def ask(self, observation: Mapping[str, Any], step: int) -> np.ndarray:
         """The policy's chunk `(T, A)` for what is seen at a step of the episode."""
         committed = None
-        if self._last is not None and self.lead:
+        if self.continues and self._last is not None and self.lead:
             done = step - self._asked
             committed = self._last[done : done + self.lead]
         given = {} if committed is None or not len(committed) else {"prefix": committed}

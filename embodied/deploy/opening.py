@@ -80,6 +80,7 @@ def prepare(
         "policy_step_s": task.control_dt_s,
         "episode_steps": task.episode_steps,
         "blend_s": config["blend_s"],
+        "continue_chunks": config["continue_chunks"],
         "priority": config["priority"],
         "trusted_packages": list(trusted_packages),
         "connection": {},

@@ -32,7 +32,8 @@ def run_policy(config: Mapping[str, Any], supervisor: Connection, daemon: Connec
         task = build_task(config["task"], trusted_packages=trusted)
         with make_bridge(task, config["joints"], policy, config["cameras"]) as bridge:
             supervisor.send(("ready",))
-            _Episodes(bridge, policy, supervisor, daemon).run()
+            chunking = Chunking(policy, task.control_dt_s, QUICK_S, continues=bool(config["continue_chunks"]))
+            _Episodes(bridge, policy, chunking, supervisor, daemon).run()
     except EmbodiedError as error:
         supervisor.send(("error", str(error)))
     except (EOFError, OSError):
@@ -40,12 +41,14 @@ def run_policy(config: Mapping[str, Any], supervisor: Connection, daemon: Connec
 
 
 class _Episodes:
-    def __init__(self, bridge: TaskBridge, policy: Any, supervisor: Connection, daemon: Connection) -> None:
+    def __init__(
+        self, bridge: TaskBridge, policy: Any, chunking: Chunking, supervisor: Connection, daemon: Connection
+    ) -> None:
         self.bridge, self.policy, self.supervisor, self.daemon = bridge, policy, supervisor, daemon
         self._chunks = 0
         self._seed: int | None = None
         self._steps, self._first_reading = 0, 0
-        self._chunking = Chunking(policy, bridge.task.control_dt_s, QUICK_S)
+        self._chunking = chunking
         self._first_success = -1
         self._success = False
 

@@ -105,7 +105,7 @@ class TabletopTask(Task):
 
     scene: str
     robot = "so101"
-    proprioception = ("arm.joint_positions", "gripper.jaw_angle")
+    proprioception = ("arm.joint_positions", "gripper.jaw_angle", "arm.joint_velocities", "arm.servo_lead")
     action_description = (
         "velocities of the joints shoulder_pan, shoulder_lift, elbow_flex, wrist_flex, wrist_roll (+-1 is +-2 rad/s)"
         " and, last, of the gripper's moving jaw (+1 opens, -1 closes)"

@@ -94,8 +94,8 @@ def test_every_target_is_ours_and_takes_the_keys(name):
         assert factory.__module__.split(".")[0] in OWN_PACKAGES
         if not any(value == "???" for value in part.values()):
             supplied = ["tools"] if name.startswith("reward/") else SUPPLIED.get(name.partition("/")[0], [])
-            if part == loaded(name).get("driver"):
-                supplied = connection_names(part)  # where the arm is: known when it is deployed to
+            if part in (loaded(name).get("driver"), loaded(name).get("camera")):
+                supplied = connection_names(part)  # where the arm or its camera is: known when it is deployed to
             check_keys(factory, part["_target_"], [*(k for k in part if k not in ("_target_", "defaults")), *supplied])
 
 

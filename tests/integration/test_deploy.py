@@ -160,7 +160,7 @@ def test_the_command_steps_a_twin_and_writes_a_report(run, tmp_path, capsys):
 class Stiff:
     """Sees a picture, thinks for a while, and wants the joints to stay; says how often it was asked, and for what."""
 
-    features = {"observation.images.front": (48, 64, 3), "observation.state": (6,)}
+    features = {"observation.images.front": (48, 64, 3), "observation.state": (17,)}
     prefixes: list = []
 
     def reset(self, instruction):

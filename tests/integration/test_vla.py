@@ -123,7 +123,7 @@ def _served(place: Path, folder: Path) -> None:
         near = VLAPolicy.load(folder / "policy")
         rng = np.random.default_rng(0)
         seen = {
-            "observation.state": rng.normal(size=6).astype(np.float32),
+            "observation.state": rng.normal(size=17).astype(np.float32),
             "observation.images.front": rng.integers(0, 255, (32, 32, 3), dtype=np.uint8),
         }
         with PolicyClient(url, token="abc", timeout_s=60.0) as far:

@@ -1,8 +1,8 @@
 """Go around: the hand shall pass a post, on whichever side. What to do is not one action but two, equally good.
 
 Demonstrators hesitate for a time that cannot be foreseen, then pass it left and right in equal shares. So the mean of
-what they do leads into the post, and the median stands still: at no moment does more than half of them go one way. It is
-the set on which heads that give one answer differ from those that give a distribution.
+what they do leads into the post, and the median stands still: at no moment does more than half of them go one way. It
+is the set on which heads that give one answer differ from those that give a distribution.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ class GoAround(MetaWorldTask):
 class GoesAround:
     """Environment 0 passes on the right, 1 on the left, and so on: equal shares of any even number of episodes.
 
-    It stands for a number of steps of geometric distribution first, ten on average: how long it has stood says nothing of
-    how long it still will.
+    It stands for a number of steps of geometric distribution first, ten on average: how long it has stood says nothing
+    of how long it still will.
 
     Args:
         n: number of environments.

@@ -22,7 +22,7 @@ CAMERAS = ["observation.images.front", "observation.images.side"]
 
 
 def policy(cameras=CAMERAS, **changes):
-    features = {**dict.fromkeys(cameras, (48, 64, 3)), "observation.state": (6,)}
+    features = {**dict.fromkeys(cameras, (48, 64, 3)), "observation.state": (17,)}
     return SimpleNamespace(features=features, **{**SIZES, **changes})
 
 

@@ -29,7 +29,7 @@ class Arm:
 
 
 class Seeing:
-    features = {**{f"observation.images.{name}": shape for name, shape in SHAPES.items()}, "observation.state": (6,)}
+    features = {**{f"observation.images.{name}": shape for name, shape in SHAPES.items()}, "observation.state": (17,)}
     action_size, fps = 6, 20
 
 
