@@ -113,15 +113,19 @@ def fr3(quick: bool) -> list[Row]:
         arm.connect()
         start = list(arm.arm().position_rad)
         before, began, lowest = arm.statistics(), time.monotonic(), 1.0
-        while (t := time.monotonic() - began) < seconds:
-            arm.send([start[0] + 0.3 * min(1.0, t) * math.sin(1.5 * t), *start[1:]])
-            lowest = min(lowest, arm.statistics()["success"]) if t > 1.0 else lowest
-            time.sleep(0.01)
-        after = arm.statistics()
+        try:
+            while (t := time.monotonic() - began) < seconds:
+                arm.send([start[0] + 0.3 * min(1.0, t) * math.sin(1.5 * t), *start[1:]])
+                lowest = min(lowest, arm.statistics()["success"]) if t > 1.0 else lowest
+                time.sleep(0.01)
+        except RobotError:  # a reflex, as a machine that is too busy ends in: it shows in how long it ran
+            pass
+        ran_s, after = time.monotonic() - began, arm.statistics()
         arm.release()
         arm.disconnect()
     cycles, missed = after["cycles"] - before["cycles"], after["missed"] - before["missed"]
-    rows.append(row("fr3, 1 kHz: cycles a second", cycles / seconds, None, "at least"))
+    rows.append(row("fr3, 1 kHz: seconds without a reflex", ran_s, seconds, "at least"))
+    rows.append(row("fr3, 1 kHz: cycles a second", cycles / ran_s, None, "at least"))
     rows.append(row("fr3, 1 kHz: lost cycles", missed / cycles, 0.001, cycles=cycles))
     rows.append(row("fr3, 1 kHz: the controller's success rate, lowest", lowest, 0.9, "at least"))
     return rows
