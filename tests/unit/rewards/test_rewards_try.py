@@ -185,7 +185,7 @@ def test_names_that_change_from_state_to_state(rollouts, bind_here):
 
 
 def test_too_slow(rollouts, bind_here):
-    body = "return {'a': world.time * 0.0 + sum([i for i in range(200000)]) * 0.0}"
+    body = "return {'a': world.time * 0.0 + sum([i for i in range(2000000)]) * 0.0}"
     with pytest.raises(TooSlow, match=r"too slow: \d+ us per state; the limit is"):
         tried(body, rollouts)
 
@@ -288,7 +288,7 @@ def test_the_expert_reward_has_no_warning(rollouts, bind_here):
         ("def reward(world, action):\n    return {}\n", "error_reported", None, "no terms"),
         ("WEIGHTS = {'b': 1.0}\ndef reward(world, action):\n    return {'a': 0.0}\n",
          "error_reported", None, "WEIGHTS"),
-        ("def reward(world, action):\n    return {'a': 0.0 * sum([i for i in range(400) for j in range(400)])}\n",
+        ("def reward(world, action):\n    return {'a': 0.0 * sum([i for i in range(1000) for j in range(1000)])}\n",
          "contained_runtime", None, "too slow"),
         ("N = range(9999)\ndef reward(world, action):\n    return {'a': sum([1 for i in N for j in N for k in N])}\n",
          "contained_runtime", None, "stopped"),
